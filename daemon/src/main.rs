@@ -1,0 +1,2 @@
+//! The `flowweaver` command.
+fn main() {}
