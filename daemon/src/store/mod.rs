@@ -1,0 +1,190 @@
+//! The database behind the daemon: one trait, one driver a database, no decisions.
+//!
+//! What to write is decided by `engine`; a driver turns it into set-based SQL and back into rows.
+
+pub mod rows;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use rows::{
+    ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
+    Transition, VersionRow, WorkflowRow,
+};
+
+/// Why a call to the store gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not answer, or the answer was lost: whether anything was written is
+    /// unknown. Whoever gets this for a commit drops the run from memory and loads it again.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The disk or the quota is full; nothing was written.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// A row in the database is not one this version writes.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+    /// The database refused the data itself; nothing was written.
+    #[error("the store refused the data: {0}")]
+    Rejected(String),
+}
+
+/// What became of one transition of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It is durable.
+    Committed,
+    /// Another owner has the run: the lease epoch moved on. Nothing of it was written.
+    Fenced,
+    /// The run is not at the expected revision (or, for an insert, its id exists). Nothing of it was written.
+    Conflict,
+    /// An insert carried an idempotency key that an earlier run holds. Nothing of it was written.
+    Duplicate(RunId),
+    /// The database refused its data; the others of the batch were written without it.
+    Rejected(String),
+}
+
+/// A driver. Every write is one transaction; a call that returns an error other than
+/// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes all transitions in one durable transaction, each only if its fence holds, and
+    /// answers one outcome each, in order. If the database refuses the batch for its data, the
+    /// driver bisects it until only the offenders are left out. Event ids are taken last.
+    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError>;
+
+    /// Takes over up to `limit` runs that are not final and have no live owner: queued ones, those
+    /// released, and those whose owner's heartbeat is older than the lease allows. Larger priority
+    /// first, then older first. Each gets the next lease epoch with `daemon` as its owner.
+    async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError>;
+
+    /// Gives runs back, so that any daemon may claim them at once. Only where the epoch still holds.
+    async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError>;
+
+    /// Writes this daemon's sign of life (database clock). `instance` names the installation: a new
+    /// process of the same instance declares the one before it dead at once.
+    async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError>;
+
+    /// Says that this daemon has gone, so that nobody waits for its lease.
+    async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError>;
+
+    /// Everything needed to continue a run.
+    async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError>;
+
+    /// Writes an order to a run's owner. Durable when it returns.
+    async fn order(&self, command: &CommandRow) -> Result<(), StoreError>;
+
+    /// The unconsumed orders for runs that this daemon owns, oldest first.
+    async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError>;
+
+    /// Makes a version the active one of its workflow (creating the workflow at need). One
+    /// transaction. Publishing what is active already changes nothing.
+    async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError>;
+
+    /// Marks a workflow as removed: it starts no more runs; history stays.
+    async fn retire(
+        &self,
+        organization: OrganizationId,
+        name: &WorkflowName,
+    ) -> Result<(), StoreError>;
+
+    /// All workflows, retired ones included.
+    async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError>;
+
+    /// A version by its digest.
+    async fn version(&self, version: &Digest) -> Result<Option<VersionRow>, StoreError>;
+
+    /// The versions of a workflow, newest first.
+    async fn versions(&self, workflow: WorkflowId) -> Result<Vec<VersionRow>, StoreError>;
+
+    /// Keeps a module's bytes in chunks of 1 MiB. A digest that is already there is left alone.
+    async fn put_module(&self, module: &ModuleRow, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// What is known of a module.
+    async fn module(&self, digest: &Digest) -> Result<Option<ModuleRow>, StoreError>;
+
+    /// A module's bytes, verified against the digest.
+    async fn module_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Runs, newest first, by keyset: `filter.before` is the last id of the page before.
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError>;
+
+    /// Log lines and events with ids greater than `after`, in order, at most `limit`; of one run or of all.
+    async fn logs(
+        &self,
+        run: Option<RunId>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<LogRow>, StoreError>;
+
+    /// Recorded inputs and outputs of a run.
+    async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError>;
+
+    /// Reads a key of a workflow's state; none when absent or expired at `now`.
+    async fn kv_get(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<KvEntry>, StoreError>;
+
+    /// Writes a key: always (`Expect::Any`), or only at the expected revision. Answers the new
+    /// revision, or none when the expectation did not hold.
+    async fn kv_set(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        expect: Expect,
+        entry: &KvWrite,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Removes a key; answers whether it was there.
+    async fn kv_delete(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Keys in byte order that start with `prefix` and come after `after`.
+    async fn kv_keys(
+        &self,
+        space: &KvSpace,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError>;
+}
+
+/// Whose key-value state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KvSpace {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+}
+
+/// What must be true of a key for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything.
+    Any,
+    /// It is absent (or expired).
+    Absent,
+    /// It is at this revision.
+    Revision(u64),
+}
+
+/// A value to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvWrite {
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
