@@ -9,11 +9,14 @@ pub mod diagnostic;
 pub mod id;
 pub mod units;
 // Level 1: pure meaning.
+pub mod catalog;
 pub mod run;
 pub mod workflow;
 // Level 2: effects.
 pub mod broker;
+pub mod config;
 pub mod sandbox;
 pub mod store;
+pub mod telemetry;
 // Level 3: decisions over effects.
 pub mod engine;

@@ -1,0 +1,265 @@
+//! The sections of `flowweaver.toml`, one type each, with their defaults and the reason for them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{DatabaseName, VariableName, WorkflowName};
+use crate::units::{Size, Span};
+
+/// The sections that environment variables may override, because their keys are plain.
+pub(super) const FLAT_SECTIONS: &[&str] = &[
+    "paths", "store", "limits", "engine", "network", "secrets", "log", "reload",
+];
+
+/// Everything the operator decides.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where files are.
+    pub paths: PathsSection,
+    /// Where records are.
+    pub store: StoreSection,
+    /// Ceilings over what workflows ask for.
+    pub limits: LimitsSection,
+    /// How much runs at once.
+    pub engine: EngineSection,
+    /// Databases for the SQL broker, by the name that grants use.
+    pub databases: BTreeMap<DatabaseName, DatabaseSection>,
+    /// What the HTTP broker may dial.
+    pub network: NetworkSection,
+    /// Where secrets come from.
+    pub secrets: SecretsSection,
+    /// Settings of single workflows.
+    pub workflows: BTreeMap<WorkflowName, WorkflowSection>,
+    /// The daemon's own log.
+    pub log: LogSection,
+    /// How file changes become versions.
+    pub reload: ReloadSection,
+}
+
+/// `[paths]`: relative ones are relative to the file's folder.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PathsSection {
+    /// Workflow files.
+    pub flows: PathBuf,
+    /// Task modules.
+    pub tasks: PathBuf,
+    /// What the daemon keeps: the default store, compiled code, the socket, the lock. Mode 0700.
+    pub state: PathBuf,
+}
+
+impl Default for PathsSection {
+    fn default() -> Self {
+        Self {
+            flows: "flows".into(),
+            tasks: "tasks".into(),
+            state: "state".into(),
+        }
+    }
+}
+
+impl PathsSection {
+    pub(super) fn rebase(&mut self, base: &Path) {
+        for path in [&mut self.flows, &mut self.tasks, &mut self.state] {
+            *path = base.join(&path);
+        }
+    }
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSection {
+    /// `sqlite:PATH` or `postgres://…`; empty: SQLite in the state folder.
+    pub url: String,
+    /// Whether a commit waits for the disk.
+    pub durability: Durability,
+}
+
+/// What "accepted" survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Power loss: every commit waits for the disk.
+    #[default]
+    Full,
+    /// A crash of the daemon, but not of the machine.
+    Normal,
+}
+
+/// `[limits]`: a workflow asks, the operator caps; what is in force is the smaller of both.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsSection {
+    /// The longest `timeout` of a task.
+    pub timeout: Span,
+    /// The `timeout` of a task that names none.
+    pub default_timeout: Span,
+    /// The largest CPU budget of an attempt.
+    pub cpu: Span,
+    /// The CPU budget of a task that names none.
+    pub default_cpu: Span,
+    /// The most memory an attempt may hold.
+    pub memory: Size,
+    /// The memory of a task that names none.
+    pub default_memory: Size,
+    /// The largest output.
+    pub output: Size,
+    /// The largest module file.
+    pub module: Size,
+    /// Brokered HTTP: the largest request body.
+    pub http_request: Size,
+    /// Brokered HTTP: the largest response body.
+    pub http_response: Size,
+    /// Brokered SQL: rows a query may return.
+    pub sql_rows: u64,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            // Long enough for a slow language model, short enough that nobody waits a day for a stuck one.
+            timeout: Span(Duration::from_secs(3_600)),
+            default_timeout: Span(Duration::from_secs(60)),
+            cpu: Span(Duration::from_secs(300)),
+            // A task that computes longer than this is rare and says so in its file.
+            default_cpu: Span(Duration::from_secs(10)),
+            memory: Size(512 << 20),
+            default_memory: Size(128 << 20),
+            // Outputs travel through expressions and the store; bulk data belongs elsewhere.
+            output: Size(8 << 20),
+            module: Size(64 << 20),
+            http_request: Size(16 << 20),
+            http_response: Size(32 << 20),
+            sql_rows: 100_000,
+        }
+    }
+}
+
+/// `[engine]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSection {
+    /// Attempts at once. Guests wait for the network most of their time, so more than cores.
+    pub slots: u32,
+    /// Runs that wait to be started; more are refused with `queue.full`.
+    pub queue: u32,
+    /// How long running attempts may finish after SIGTERM.
+    pub drain: Span,
+}
+
+impl Default for EngineSection {
+    fn default() -> Self {
+        Self {
+            slots: 64,
+            queue: 100_000,
+            drain: Span(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// `[databases.NAME]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSection {
+    /// `sqlite:PATH`.
+    pub url: String,
+    /// The most that a grant may ask for.
+    #[serde(default)]
+    pub mode: DatabaseMode,
+    /// The tables that grants may name; absent: any.
+    #[serde(default)]
+    pub tables: Option<Vec<String>>,
+    /// The longest statement.
+    #[serde(default = "database_timeout")]
+    pub timeout: Span,
+}
+
+fn database_timeout() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+/// What may be done with a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatabaseMode {
+    /// Queries.
+    #[default]
+    Read,
+    /// Queries and changes of rows.
+    ReadWrite,
+}
+
+/// `[network]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSection {
+    /// Private addresses that may be dialled: `"127.0.0.1:9000"`, `"10.0.0.0/8:443"`. None by default.
+    pub allow: Vec<String>,
+}
+
+/// `[secrets]`: besides `FLOWWEAVER_SECRET_<NAME>` and systemd's credentials folder.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsSection {
+    /// A folder with one file a secret.
+    pub folder: Option<PathBuf>,
+}
+
+/// `[workflows.NAME]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkflowSection {
+    /// Values over the file's `[vars]`.
+    pub vars: BTreeMap<VariableName, Value>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSection {
+    /// A filter such as `info` or `flowweaver=debug`.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `[reload]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadSection {
+    /// How long a file must have vanished before its workflow is removed. Editors delete and rename.
+    pub removal_grace: Span,
+}
+
+impl Default for ReloadSection {
+    fn default() -> Self {
+        Self {
+            removal_grace: Span(Duration::from_secs(2)),
+        }
+    }
+}
