@@ -6,7 +6,7 @@
 #
 # The target wasm32-wasip2 comes from, in this order: the active Rust toolchain; `rustup target add`;
 # a private toolchain unpacked from Debian's packages into the cache folder (nothing is installed), which
-# is used again as long as it is there.
+# is used again as long as it is there. FLOWWEAVER_TASKS_TOOLCHAIN=debian takes the third way at once.
 # A module file is replaced, atomically, only when its bytes changed: a watcher sees no needless event.
 set -euo pipefail
 
@@ -149,7 +149,7 @@ main() {
         packages+=(--package "$name")
     done
 
-    if ! has_target && { [[ -d $private ]] || ! add_target; }; then
+    if [[ ${FLOWWEAVER_TASKS_TOOLCHAIN:-} == debian ]] || { ! has_target && { [[ -d $private ]] || ! add_target; }; }; then
         use_private_toolchain
     fi
 
