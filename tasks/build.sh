@@ -158,6 +158,10 @@ main() {
     export CARGO_TARGET_DIR="$root/target/tasks"
     export CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
     export CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_RELEASE_DEBUG=false
+    # The same source gives the same bytes, and so the same digest, wherever it is checked out.
+    printf -v CARGO_ENCODED_RUSTFLAGS '%s\x1f%s' "--remap-path-prefix=$root=/flowweaver" \
+        "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    export CARGO_ENCODED_RUSTFLAGS
     (cd "$root" && cargo build --quiet --release --locked --lib --target "$TARGET" "${packages[@]}")
 
     mkdir -p "$out"
