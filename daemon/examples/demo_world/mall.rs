@@ -91,7 +91,11 @@ async fn search(State(world): State<Shared>, RawQuery(query): RawQuery) -> Respo
 
 fn result(world: &World, product: &Product, place: usize) -> String {
     let id = product.id;
-    let ampersand = if place % 2 == 0 { "&amp;" } else { "&" };
+    let ampersand = if place.is_multiple_of(2) {
+        "&amp;"
+    } else {
+        "&"
+    };
     let file = format!("view.php?platform=1688{ampersand}num_iid={id}");
     let href = match place % 4 {
         0 => file,
@@ -110,7 +114,7 @@ fn result(world: &World, product: &Product, place: usize) -> String {
     // The picture's link comes first and never has a title of its own; the text's link repeats the address.
     let text = if product.untitled_links {
         format!("<a class=\"name\" href=\"{href}\"><span class=\"blind\"></span></a>")
-    } else if place % 3 == 0 {
+    } else if place.is_multiple_of(3) {
         format!(
             "<a class=\"name\" href=\"{href}\" title=\"{title}\"><span>{}…</span></a>",
             escape(&shortened(&product.title))
@@ -140,7 +144,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -278,7 +282,7 @@ fn details(world: &World, product: &Product) -> String {
         ));
     }
     // Some sellers lay their pictures out from last to first.
-    if product.id % 5 == 0 {
+    if product.id.is_multiple_of(5) {
         tags.reverse();
     }
     tags.concat()

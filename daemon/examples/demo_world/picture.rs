@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Cursor;
 
 use bytes::Bytes;
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use image::{DynamicImage, ImageFormat, ImageReader, Rgb, RgbImage};
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, Defect, PlannedPicture, Product};
@@ -34,7 +34,6 @@ pub struct Pictures {
 struct Made {
     by_key: HashMap<PictureKey, Rendered>,
     by_digest: HashMap<String, PictureKey>,
-    everything: bool,
 }
 
 impl Pictures {
@@ -68,26 +67,38 @@ impl Pictures {
         rendered
     }
 
-    /// Which picture has these bytes. The first unknown digest makes every picture of the mall once, so that the
-    /// answer does not depend on what was downloaded before.
-    pub fn find(&self, catalog: &Catalog, sha256: &str) -> Option<PictureKey> {
-        {
-            let made = self.made.lock();
-            if let Some(key) = made.by_digest.get(sha256) {
-                return Some(key.clone());
-            }
-            if made.everything {
-                return None;
-            }
+    /// Which picture has these bytes, whether it was ever asked for or not: the planned pictures of the same format
+    /// and size, which are few, are made and compared.
+    pub fn find(&self, catalog: &Catalog, bytes: &[u8]) -> Option<PictureKey> {
+        let sha256 = digest(bytes);
+        if let Some(key) = self.made.lock().by_digest.get(&sha256) {
+            return Some(key.clone());
         }
+        let reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .ok()?;
+        let format = reader.format()?;
+        let size = reader.into_dimensions().ok()?;
         for product in catalog.all() {
-            for picture in &product.pictures {
-                self.render(product, picture);
+            for picture in product
+                .pictures
+                .iter()
+                .filter(|picture| (picture.width, picture.height) == size)
+            {
+                if format_of(picture) == format && self.render(product, picture).sha256 == sha256 {
+                    return Some((product.id, picture.name.clone()));
+                }
             }
         }
-        let mut made = self.made.lock();
-        made.everything = true;
-        made.by_digest.get(sha256).cloned()
+        None
+    }
+}
+
+fn format_of(picture: &PlannedPicture) -> ImageFormat {
+    if picture.format == "png" {
+        ImageFormat::Png
+    } else {
+        ImageFormat::Jpeg
     }
 }
 
@@ -131,12 +142,7 @@ fn draw(seed: u64, key: &PictureKey, plan: &PlannedPicture) -> Vec<u8> {
         };
     }
     let mut file = Cursor::new(Vec::new());
-    let format = if plan.format == "png" {
-        ImageFormat::Png
-    } else {
-        ImageFormat::Jpeg
-    };
-    match DynamicImage::ImageRgb8(canvas).write_to(&mut file, format) {
+    match DynamicImage::ImageRgb8(canvas).write_to(&mut file, format_of(plan)) {
         Ok(()) => file.into_inner(),
         // Writing to memory cannot fail for an RGB canvas of this size; an empty file would be seen at once.
         Err(_) => Vec::new(),
@@ -165,7 +171,7 @@ mod tests {
                     rendered.bytes
                 );
                 assert_eq!(
-                    pictures.find(&catalog, &rendered.sha256),
+                    Pictures::new(3).find(&catalog, &rendered.bytes),
                     Some((product.id, picture.name.clone()))
                 );
                 digests.insert(rendered.sha256);

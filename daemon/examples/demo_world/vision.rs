@@ -203,7 +203,7 @@ pub fn text_on(world: &World, bytes: &[u8]) -> String {
     if let Some(text) = world.planted.lock().get(&sha256) {
         return text.clone();
     }
-    let Some((id, name)) = world.pictures.find(&world.catalog, &sha256) else {
+    let Some((id, name)) = world.pictures.find(&world.catalog, bytes) else {
         return String::new();
     };
     let picture = world

@@ -129,14 +129,12 @@ impl Catalog {
                 id += 1;
             }
         }
-        let mut id = FIRST_CLEARANCE_ID;
         // Two sound products first, so that a run over the clearance shelf also has something to publish.
-        for defect in [None, None]
+        let defects = [None, None]
             .into_iter()
-            .chain(DEFECTS.into_iter().map(Some))
-        {
+            .chain(DEFECTS.into_iter().map(Some));
+        for (id, defect) in (FIRST_CLEARANCE_ID..).zip(defects) {
             products.insert(id, clearance(seed, id, defect));
-            id += 1;
         }
         Self { products, seed }
     }
@@ -152,7 +150,7 @@ impl Catalog {
     }
 
     /// What the mall finds for a keyword: whole keyword first, then all words, then any word of two characters,
-    /// then some neighbours from the best product's shelf; nothing at all if no word is found.
+    /// then the rest of the best product's shelf; nothing at all if no word is found.
     pub fn search(&self, keyword: &str) -> Vec<&Product> {
         let words: Vec<&str> = keyword
             .split_whitespace()
@@ -271,13 +269,15 @@ fn ordinary(seed: u64, id: u64, place: usize, category: &'static Category) -> Pr
         .get(place / 4 % category.sizes.len())
         .copied()
         .unwrap_or_default();
-    let title = format!(
-        "[{brand}] {} {} {} {size}",
-        chance.word(category.adjectives),
-        chance.word(category.materials),
-        noun.copied().unwrap_or_default(),
-    );
-    let mut product = outline(&mut chance, id, category, title, 3 + place % 3);
+    let adjective = chance.word(category.adjectives);
+    let material = chance.word(category.materials);
+    let noun = noun.copied().unwrap_or_default();
+    let words = Words {
+        title: format!("[{brand}] {adjective} {material} {noun} {size}"),
+        material,
+        size,
+    };
+    let mut product = outline(&mut chance, id, category, words, 3 + place % 3);
     product.untitled_links = place % UNTITLED_EVERY == UNTITLED_EVERY - 1;
     if place % KOREAN_EVERY == KOREAN_EVERY - 1 {
         for picture in product
@@ -298,7 +298,12 @@ fn clearance(seed: u64, id: u64, defect: Option<Defect>) -> Product {
         chance.word(BRANDS),
         id - FIRST_CLEARANCE_ID + 1
     );
-    let mut product = outline(&mut chance, id, &CLEARANCE, title, 3);
+    let words = Words {
+        title,
+        material: "혼합소재",
+        size: "단품",
+    };
+    let mut product = outline(&mut chance, id, &CLEARANCE, words, 3);
     product.defect = defect;
     if defect == Some(Defect::NoPictures) {
         product.pictures.clear();
@@ -306,11 +311,18 @@ fn clearance(seed: u64, id: u64, defect: Option<Defect>) -> Product {
     product
 }
 
+/// What a product's title says, and its properties must repeat.
+struct Words {
+    title: String,
+    material: &'static str,
+    size: &'static str,
+}
+
 fn outline(
     chance: &mut Chance,
     id: u64,
     category: &'static Category,
-    title: String,
+    words: Words,
     details: usize,
 ) -> Product {
     let (low, high) = category.price;
@@ -336,43 +348,27 @@ fn outline(
             .iter()
             .map(|option| planned(chance, option.picture.clone(), String::new())),
     );
-    let materials = vec![
-        (
-            "소재".to_owned(),
-            chance.word(category.materials).to_owned(),
-        ),
-        (
-            "색상".to_owned(),
-            options
-                .iter()
-                .map(|option| option.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-        ),
-        ("사이즈".to_owned(), chance.word(category.sizes).to_owned()),
-        (
-            "무게".to_owned(),
-            format!("{}g", chance.between(12, 180) * 10),
-        ),
-        ("제조국".to_owned(), "중국".to_owned()),
-        (
-            "품번".to_owned(),
-            format!(
-                "{}-{}",
-                category.key.to_uppercase(),
-                chance.between(1000, 9999)
-            ),
-        ),
+    let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
+    let number = chance.between(1000, 9999);
+    let materials = [
+        ("소재", words.material.to_owned()),
+        ("색상", names.join(", ")),
+        ("사이즈", words.size.to_owned()),
+        ("무게", format!("{}g", chance.between(12, 180) * 10)),
+        ("제조국", "중국".to_owned()),
+        ("품번", format!("{}-{number}", category.key.to_uppercase())),
     ];
     Product {
         id,
         category: category.key,
         category_name: category.name,
-        title,
+        title: words.title,
         price_won,
         half_stars: chance.between(5, 10),
         options,
-        materials,
+        materials: materials
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec(),
         pictures,
         defect: None,
         untitled_links: false,

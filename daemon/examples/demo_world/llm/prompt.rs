@@ -153,6 +153,7 @@ impl Prompt {
                 line.chars().count() >= SENTENCE
                     && !line.starts_with("http")
                     && !line.starts_with(['{', '}', '"'])
+                    && !line.contains("{\"")
             })
             .filter(|line| {
                 label(line).is_none_or(|(label, _)| {
@@ -166,27 +167,73 @@ impl Prompt {
             .collect()
     }
 
+    /// The value of a fact, from the first form that gives one: `label: value`, a heading with the value below it,
+    /// a JSON member, the label followed by quoted text.
     fn labelled(&self, labels: &[&str]) -> Option<String> {
         let text = self.text();
         let by_line = text
             .lines()
             .filter_map(label)
-            .find(|(name, value)| is_one_of(name, labels) && !value.is_empty());
-        if let Some((_, value)) = by_line {
-            return Some(value.to_owned());
-        }
-        labels.iter().find_map(|label| {
-            let (_, after) = text.split_once(&format!("\"{label}\""))?;
-            quoted(after).or_else(|| {
-                let value = after.trim_start().strip_prefix(':')?.trim_start();
-                let number: String = value
-                    .chars()
-                    .take_while(|letter| letter.is_ascii_digit() || *letter == '.')
-                    .collect();
-                (!number.is_empty()).then_some(number)
-            })
-        })
+            .find(|(name, value)| is_one_of(name, labels) && is_plain(value));
+        by_line
+            .map(|(_, value)| value.to_owned())
+            .or_else(|| below_heading(&text, labels))
+            .or_else(|| labels.iter().find_map(|label| member(&text, label)))
+            .or_else(|| labels.iter().find_map(|label| mentioned(&text, label)))
     }
+}
+
+/// True for a value that is text and not the start of embedded JSON.
+fn is_plain(value: &str) -> bool {
+    !value.is_empty()
+        && !value.starts_with('{')
+        && !value.starts_with("[{")
+        && !value.starts_with("[\"")
+}
+
+fn below_heading(text: &str, labels: &[&str]) -> Option<String> {
+    let mut lines = text.lines().map(bare).filter(|line| !line.is_empty());
+    lines.find(|line| is_one_of(line.trim_matches(['*', ':', '[', ']']).trim(), labels))?;
+    lines
+        .next()
+        .filter(|value| is_plain(value))
+        .map(str::to_owned)
+}
+
+fn member(text: &str, label: &str) -> Option<String> {
+    let (_, after) = text.split_once(&format!("\"{label}\""))?;
+    quoted(after).or_else(|| {
+        let value = after.trim_start().strip_prefix(':')?.trim_start();
+        let number: String = value
+            .chars()
+            .take_while(|letter| letter.is_ascii_digit() || *letter == '.')
+            .collect();
+        (!number.is_empty()).then_some(number)
+    })
+}
+
+/// As in: about the keyword "백팩".
+fn mentioned(text: &str, label: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find(label)? + label.len();
+    // Lower-casing ASCII keeps every position.
+    let after = text.get(start..)?;
+    if after.starts_with('"') {
+        // A JSON member, which has been looked at already.
+        return None;
+    }
+    // A few words may stand between; a quote further on belongs to something else.
+    let near: String = after.chars().take(16).collect();
+    let at = near.find(['"', '\'', '“', '‘', '「'])?;
+    let mut rest = after.get(at..)?.chars();
+    let close = match rest.next()? {
+        '“' => '”',
+        '‘' => '’',
+        '「' => '」',
+        same => same,
+    };
+    let value: String = rest.take_while(|letter| *letter != close).collect();
+    (!value.is_empty() && value.chars().count() < 100).then_some(value)
 }
 
 fn message(message: &Value) -> Option<(String, String)> {
@@ -259,7 +306,13 @@ mod tests {
         let json = prompt(
             r#"Write about {"keyword": "백팩", "title": "[브랜드] 가방", "price": 1000, "options": [{"name": "블랙"}, {"name": "화이트"}]}"#,
         );
-        for prompt in [lines, json] {
+        let member = prompt(
+            "Keyword \"백팩\"\nproduct: {\"title\": \"[브랜드] 가방\", \"price\": \"1,000원\", \"options\": [{\"name\": \"블랙\"}, {\"name\": \"화이트\"}]}",
+        );
+        let headings = prompt(
+            "## Keyword\n백팩\n## 상품명\n[브랜드] 가방\n## 가격\n1,000원\n## 옵션\n- 블랙, 화이트",
+        );
+        for prompt in [lines, json, member, headings] {
             assert_eq!(prompt.keyword(), "백팩");
             assert_eq!(prompt.title().unwrap(), "[브랜드] 가방");
             assert!(prompt.price().unwrap().starts_with('1'));
