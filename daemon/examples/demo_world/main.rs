@@ -125,3 +125,54 @@ async fn converse(stream: TcpStream, router: Router) {
     // A client that went away, or a fault that dropped it, is the ordinary end of a connection here.
     if connection.await.is_err() {}
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use crate::testing::world;
+
+    /// What a plain socket receives when the fault strikes.
+    async fn received(kind: &str) -> String {
+        let world = world();
+        let fault = json!({ "section": "trend", "kind": kind });
+        world
+            .faults
+            .lock()
+            .add(serde_json::from_value(fault).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(super::serve(listener, crate::sections::router(world)));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = "GET /trend/api/v1/snxbest/keyword/rank HTTP/1.1\r\nhost: world.test\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        // A connection cut off may end with a reset after the bytes that came.
+        let _ended = stream.read_to_end(&mut bytes).await;
+        server.abort();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_dropped_request_gets_no_byte() {
+        assert_eq!(received("drop").await, "");
+    }
+
+    #[tokio::test]
+    async fn a_truncated_answer_is_shorter_than_it_says() {
+        let text = received("truncate").await;
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap();
+        let length: usize = length.parse().unwrap();
+        assert!(
+            !body.is_empty() && body.len() < length,
+            "{} of {length}",
+            body.len()
+        );
+    }
+}

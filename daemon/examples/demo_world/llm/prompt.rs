@@ -67,7 +67,14 @@ impl Prompt {
 
     /// What the article is about; empty if the prompt does not say.
     pub fn keyword(&self) -> String {
-        self.labelled(KEYWORD).unwrap_or_default()
+        let mentioned = || {
+            KEYWORD
+                .iter()
+                .find_map(|label| mentioned(&self.text(), label))
+        };
+        self.labelled(KEYWORD)
+            .or_else(mentioned)
+            .unwrap_or_default()
     }
 
     /// The product's title.
@@ -168,7 +175,7 @@ impl Prompt {
     }
 
     /// The value of a fact, from the first form that gives one: `label: value`, a heading with the value below it,
-    /// a JSON member, the label followed by quoted text.
+    /// a JSON member.
     fn labelled(&self, labels: &[&str]) -> Option<String> {
         let text = self.text();
         let by_line = text
@@ -179,7 +186,6 @@ impl Prompt {
             .map(|(_, value)| value.to_owned())
             .or_else(|| below_heading(&text, labels))
             .or_else(|| labels.iter().find_map(|label| member(&text, label)))
-            .or_else(|| labels.iter().find_map(|label| mentioned(&text, label)))
     }
 }
 
