@@ -96,14 +96,22 @@ async fn main() -> io::Result<()> {
 
 async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::spawn(converse(stream, router.clone()));
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(converse(stream, router.clone()));
+            }
+            // A client that left before it was greeted is no reason to stop.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
 /// Serves one connection. hyper is used directly because only an error of the service ends a connection without an
 /// answer, which is what the `drop` fault must do.
 async fn converse(stream: TcpStream, router: Router) {
+    // Answers are small and many; without this, some would wait for the client's acknowledgement.
+    let _undelayed: io::Result<()> = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         async move {
@@ -123,7 +131,7 @@ async fn converse(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
     // A client that went away, or a fault that dropped it, is the ordinary end of a connection here.
-    if connection.await.is_err() {}
+    let _ended: Result<(), hyper::Error> = connection.await;
 }
 
 #[cfg(test)]
