@@ -90,12 +90,22 @@ fn run(input: Input, _cx: &Context) -> Result<Output, Error> {
     } else {
         Value::String(response.text()?)
     };
-    Ok(Output { status, url, headers, body })
+    Ok(Output {
+        status,
+        url,
+        headers,
+        body,
+    })
 }
 
 /// Whether a `content-type` is JSON: `application/json`, `application/problem+json` and the like.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
@@ -106,8 +116,11 @@ fn read_json(response: http::Response) -> Result<Value, Error> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    flowweaver_task::serde_json::from_str(&text)
-        .map_err(|error| Error::from(error).context(format!("the answer of {url} is not the JSON it claims to be")))
+    flowweaver_task::serde_json::from_str(&text).map_err(|error| {
+        Error::from(error).context(format!(
+            "the answer of {url} is not the JSON it claims to be"
+        ))
+    })
 }
 
 #[cfg(test)]

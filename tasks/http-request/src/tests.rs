@@ -19,16 +19,28 @@ fn ask(input: Value) -> Result<Value, Error> {
 fn a_denied_address_is_the_tasks_failure() {
     let _world = World::new();
     let error = ask(json!({ "url": URL })).unwrap_err();
-    assert_eq!((error.code.as_str(), error.retryable), ("http.denied", false));
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("http.denied", false)
+    );
 }
 
 #[test]
 fn a_bad_status_fails_with_the_services_own_words_and_its_wait() {
     let world = World::new();
-    world.when("GET", URL).reply(Reply::text(503, "maintenance").header("retry-after", "7"));
+    world
+        .when("GET", URL)
+        .reply(Reply::text(503, "maintenance").header("retry-after", "7"));
     let error = ask(json!({ "url": URL })).unwrap_err();
-    assert_eq!((error.code.as_str(), error.retryable), ("http.status", true));
-    assert!(error.message.contains("503") && error.message.contains("maintenance"), "{}", error.message);
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("http.status", true)
+    );
+    assert!(
+        error.message.contains("503") && error.message.contains("maintenance"),
+        "{}",
+        error.message
+    );
     assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
     assert_eq!(error.details.unwrap()["status"], 503);
 }
@@ -36,7 +48,9 @@ fn a_bad_status_fails_with_the_services_own_words_and_its_wait() {
 #[test]
 fn a_bad_status_is_an_answer_when_the_input_says_so() {
     let world = World::new();
-    world.when("GET", URL).reply(Reply::json(404, json!({ "error": "gone" })));
+    world
+        .when("GET", URL)
+        .reply(Reply::json(404, json!({ "error": "gone" })));
     let output = ask(json!({ "url": URL, "fail_on_status": false })).unwrap();
     assert_eq!(output["status"], 404);
     assert_eq!(output["body"], json!({ "error": "gone" }));
@@ -69,18 +83,30 @@ fn a_text_body_is_sent_untouched() {
     world.when("PUT", URL).reply(Reply::text(200, "ok"));
     ask(json!({ "method": "PUT", "url": URL, "body": "a,b\n1,2" })).unwrap();
     let sent = world.requests().remove(0);
-    assert_eq!((sent.text().as_str(), sent.header("content-type")), ("a,b\n1,2", None));
+    assert_eq!(
+        (sent.text().as_str(), sent.header("content-type")),
+        ("a,b\n1,2", None)
+    );
 }
 
 #[test]
 fn json_by_its_type_is_parsed_and_broken_json_fails() {
     let world = World::new();
-    let typed = |body: &str| Reply::bytes(200, body).header("content-type", "application/hal+json; charset=utf-8");
-    world.when("GET", URL).reply(typed("[1]")).reply(typed("")).reply(typed("[1"));
+    let typed = |body: &str| {
+        Reply::bytes(200, body).header("content-type", "application/hal+json; charset=utf-8")
+    };
+    world
+        .when("GET", URL)
+        .reply(typed("[1]"))
+        .reply(typed(""))
+        .reply(typed("[1"));
     assert_eq!(ask(json!({ "url": URL })).unwrap()["body"], json!([1]));
     assert_eq!(ask(json!({ "url": URL })).unwrap()["body"], Value::Null);
     let error = ask(json!({ "url": URL })).unwrap_err();
-    assert_eq!((error.code.as_str(), error.retryable), ("json.invalid", false));
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("json.invalid", false)
+    );
 }
 
 #[test]
@@ -95,7 +121,10 @@ fn an_unknown_field_is_refused_before_anything_is_sent() {
 fn the_description_names_the_need_and_the_defaults() {
     let described: Value = flowweaver_task::serde_json::from_str(&run::describe()).unwrap();
     assert_eq!(described["name"], "http-request");
-    assert_eq!(described["summary"], "Sends one HTTP request and returns the answer.");
+    assert_eq!(
+        described["summary"],
+        "Sends one HTTP request and returns the answer."
+    );
     assert_eq!(described["requires"], json!(["http"]));
     assert_eq!(described["defaults"]["method"], "GET");
     assert_eq!(described["defaults"]["fail_on_status"], true);
