@@ -8,9 +8,12 @@ use std::num::NonZeroU32;
 
 use flowweaver_task::http::{self, Request, Response};
 use flowweaver_task::{Context, Error, Result, log, task};
-use task_page::{Page, Url, selector};
+use task_page::{Page, Url, selector, squeezed};
 
 use links::Link;
+
+/// How much of a service's own words goes into an error.
+const EXCERPT_CHARS: usize = 200;
 
 /// What to search for, and where.
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
@@ -130,7 +133,7 @@ fn run(input: Input, cx: &Context) -> Result<Output> {
         page: &input.product_page,
         marks: &input.product_marks,
     };
-    let mut links = links::products(&page_of(response)?, &rules)?;
+    let mut links = links::products(&search_page(response)?, &rules)?;
     links.truncate(input.limit.get() as usize);
 
     let untitled: Vec<Url> = links
@@ -157,6 +160,21 @@ fn with_headers(request: Request, input: &Input) -> Request {
         .fold(request, |request, (name, value)| {
             request.header(name, value)
         })
+}
+
+/// A body that does not begin as markup is no search page that found nothing: it is a service's way to say that it
+/// failed, in JSON or plain words, in spite of its status.
+fn search_page(response: Response) -> Result<Page> {
+    let address = response.url().to_owned();
+    let body = response.text()?;
+    if !body.trim_start().starts_with('<') {
+        let said: String = squeezed(&body).chars().take(EXCERPT_CHARS).collect();
+        return Err(Error::retryable(
+            "search.invalid",
+            format!("the mall did not answer with a page; it said: {said}"),
+        ));
+    }
+    Page::parse(&body, &address)
 }
 
 fn page_of(response: Response) -> Result<Page> {

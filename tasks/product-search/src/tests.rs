@@ -64,8 +64,7 @@ fn nothing_found_is_success_with_an_empty_list() {
     let world = World::new();
     for body in [
         "<p class='empty_list'>검색된 자료가 하나도 없습니다.</p>",
-        "",
-        "{\"not\": \"html\"}",
+        "\n<!doctype html><a href='/'>첫 화면</a>",
     ] {
         world.when("GET", SEARCH).reply(html(body));
         let output = search(json!({ "keyword": "제주도 항공권" })).unwrap();
@@ -75,6 +74,24 @@ fn nothing_found_is_success_with_an_empty_list() {
         world.requests()[0].query("ss_tx").as_deref(),
         Some("제주도 항공권")
     );
+}
+
+#[test]
+fn a_success_that_is_no_page_is_a_failure_not_an_empty_list() {
+    let world = World::new();
+    for body in [
+        "{\"success\": false, \"message\": \"점검 중입니다\"}",
+        "점검 중입니다",
+        "",
+    ] {
+        world.when("GET", SEARCH).reply(Reply::text(200, body));
+        let error = search(json!({ "keyword": "텀블러" })).unwrap_err();
+        assert_eq!(
+            (error.code.as_str(), error.retryable),
+            ("search.invalid", true)
+        );
+        assert!(body.is_empty() || error.message.contains("점검 중입니다"));
+    }
 }
 
 #[test]
