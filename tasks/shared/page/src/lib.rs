@@ -16,6 +16,7 @@ use scraper::Html;
 #[derive(Debug)]
 pub struct Page {
     html: Html,
+    url: Url,
     base: Url,
 }
 
@@ -26,15 +27,20 @@ impl Page {
     /// # Errors
     /// `url.invalid` when `address` is not an absolute address.
     pub fn parse(html: &str, address: &str) -> Result<Self> {
-        let address = Url::parse(address).map_err(|error| {
+        let url = Url::parse(address).map_err(|error| {
             Error::permanent(
                 "url.invalid",
                 format!("`{address}` is not an absolute address: {error}"),
             )
         })?;
         let html = Html::parse_document(html);
-        let base = declared_base(&html, &address)?.unwrap_or(address);
-        Ok(Page { html, base })
+        let base = declared_base(&html, &url)?.unwrap_or_else(|| url.clone());
+        Ok(Page { html, url, base })
+    }
+
+    /// The address that answered with the page.
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
     /// The elements that match, in document order.
