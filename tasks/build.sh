@@ -6,7 +6,7 @@
 #
 # The target wasm32-wasip2 comes from, in this order: the active Rust toolchain; `rustup target add`;
 # a private toolchain unpacked from Debian's packages into the cache folder (nothing is installed), which
-# is used again as long as it is there.
+# is used again as long as it is there. FLOWWEAVER_TASKS_TOOLCHAIN=debian takes the third way at once.
 # A module file is replaced, atomically, only when its bytes changed: a watcher sees no needless event.
 set -euo pipefail
 
@@ -149,7 +149,7 @@ main() {
         packages+=(--package "$name")
     done
 
-    if ! has_target && { [[ -d $private ]] || ! add_target; }; then
+    if [[ ${FLOWWEAVER_TASKS_TOOLCHAIN:-} == debian ]] || { ! has_target && { [[ -d $private ]] || ! add_target; }; }; then
         use_private_toolchain
     fi
 
@@ -158,6 +158,10 @@ main() {
     export CARGO_TARGET_DIR="$root/target/tasks"
     export CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
     export CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_RELEASE_DEBUG=false
+    # The same source gives the same bytes, and so the same digest, wherever it is checked out.
+    printf -v CARGO_ENCODED_RUSTFLAGS '%s\x1f%s' "--remap-path-prefix=$root=/flowweaver" \
+        "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    export CARGO_ENCODED_RUSTFLAGS
     (cd "$root" && cargo build --quiet --release --locked --lib --target "$TARGET" "${packages[@]}")
 
     mkdir -p "$out"

@@ -136,11 +136,9 @@ impl Request {
 mod tests {
     use std::collections::HashMap;
 
-    use super::*;
-
     #[test]
     fn a_body_without_a_json_form_is_the_senders_error() {
-        let error = super::super::post("https://mall.test/")
+        let error = crate::http::post("https://mall.test/")
             .json(&HashMap::from([((1, 2), 3)]))
             .send()
             .unwrap_err();
@@ -168,7 +166,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                super::super::get(url).query("q", "가 b&c").outgoing.url,
+                crate::http::get(url).query("q", "가 b&c").outgoing.url,
                 expected
             );
         }
@@ -176,14 +174,14 @@ mod tests {
 
     #[test]
     fn a_given_content_type_is_kept() {
-        let request = super::super::post("https://mall.test/")
+        let request = crate::http::post("https://mall.test/")
             .header("Content-Type", "application/ld+json")
             .json(&1);
         assert_eq!(
             request.outgoing.headers,
             [("Content-Type".to_owned(), "application/ld+json".to_owned())]
         );
-        let request = super::super::post("https://mall.test/").form(&[("a", "1 2")]);
+        let request = crate::http::post("https://mall.test/").form(&[("a", "1 2")]);
         assert_eq!(request.outgoing.body, b"a=1+2");
         assert_eq!(
             request.outgoing.headers[0].1,

@@ -33,11 +33,14 @@ pub enum Answer {
     Affected(u64),
 }
 
+/// A rule's own function.
+type Responder = dyn Fn(&Statement) -> Result<Answer>;
+
 /// How a rule answers.
 #[derive(Clone)]
 enum Respond {
     With(Result<Answer>),
-    Function(Rc<dyn Fn(&Statement) -> Result<Answer>>),
+    Function(Rc<Responder>),
 }
 
 /// The rules of one database.
