@@ -6,7 +6,7 @@ mod batch;
 mod calls;
 mod cells;
 mod commit;
-//PG pub mod postgres;
+pub mod postgres;
 pub mod rows;
 mod sql;
 pub mod sqlite;
@@ -55,7 +55,11 @@ pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, S
             sqlite::SqliteStore::open(Path::new(path), durability).await?,
         ));
     }
-    //PGOPEN
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        return Ok(Arc::new(
+            postgres::PostgresStore::open(url, durability).await?,
+        ));
+    }
     // The URL itself stays out of the message: it may hold a password.
     Err(StoreError::Rejected(
         "a store's URL begins with sqlite: or postgres:".into(),

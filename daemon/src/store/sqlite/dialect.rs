@@ -55,7 +55,7 @@ from (select "r"."workflow_id" as "workflow_id", max("r"."number") as "number"
 where "workflow"."workflow_id" = "m"."workflow_id""#;
 
 /// The fence: only a run at the expected epoch and revision moves.
-const UPDATE_RUNS: &str = r#"
+pub(super) const UPDATE_RUNS: &str = r#"
 update "workflow_run" set "revision" = "workflow_run"."revision" + 1, "status" = "t"."value" ->> 3,
   "started_at" = "t"."value" ->> 4, "finished_at" = "t"."value" ->> 5,
   "tolerated_failures" = "t"."value" ->> 6, "failure_code" = "t"."value" ->> 7,
@@ -143,7 +143,7 @@ const TAKE_EVENT_IDS: &str = r#"
 update "stream" set "value" = "value" + $1 where "stream_id" = 'execution_log' returning "value""#;
 
 /// Log lines with the ids after $2, in order. `cross join` keeps the lines outside, the runs inside.
-const APPEND_LOGS: &str = r#"
+pub(super) const APPEND_LOGS: &str = r#"
 insert into "execution_log" ("execution_log_id", "organization_id", "workflow_run_id", "task_run_id",
   "task_attempt_id", "kind", "level", "message", "fields", "created_at")
 select $2 + "t"."key" + 1, "r"."organization_id", "t"."value" ->> 2, "t"."value" ->> 3, "t"."value" ->> 4,

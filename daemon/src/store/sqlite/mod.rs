@@ -55,6 +55,22 @@ const READER_CACHE: &str = "-2048";
 /// No memory map: an I/O error on it would kill the daemon instead of failing one call.
 const MMAP: &str = "0";
 
+/// The statements whose cost must not grow with history, for the test that reads their plans.
+#[doc(hidden)]
+pub const HOT_STATEMENTS: &[(&str, &str)] = &[
+    ("claim", dialect::CLAIM),
+    ("fence", dialect::UPDATE_RUNS),
+    ("append logs", dialect::APPEND_LOGS),
+    ("runs", super::sql::RUNS),
+    ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
+    ("runs in a status", super::sql::RUNS_IN_STATUS),
+    ("logs", super::sql::LOGS),
+    ("logs of a run", super::sql::LOGS_OF_RUN),
+    ("io of a run", super::sql::IO_OF_RUN),
+    ("io to continue", super::sql::IO_TO_CONTINUE),
+    ("kv keys", super::sql::KV_KEYS),
+];
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A store in one file. Dropping it closes the file after the work that was accepted.
