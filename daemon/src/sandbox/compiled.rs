@@ -129,7 +129,7 @@ fn compatibility(engine: &Engine) -> u64 {
 fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let path = folder.join(KEY_FILE);
     if let Ok(metadata) = fs::symlink_metadata(&path) {
-        let private = metadata.is_file() && metadata.permissions().mode().trailing_zeros() >= 6;
+        let private = metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
         if private && let Ok(key) = <[u8; KEY_BYTES]>::try_from(fs::read(&path)?) {
             return Ok(key);
         }

@@ -124,7 +124,7 @@ pub(super) fn trap_failure(error: &wasmtime::Error) -> Failure {
 }
 
 /// How wasmtime 48 words two limits whose error types it keeps to itself; `tests/sandbox.rs` notices a change.
-const HANDLES_FULL: &str = "component handles";
+const HANDLES_FULL: &str = "handle limit";
 const TRANSFER_SPENT: &str = "fuel allocated for hostcalls";
 
 fn trap_name(trap: Trap) -> &'static str {
