@@ -52,7 +52,7 @@ impl Guest {
         self.imports += types;
         for (name, core, signature) in functions {
             self.lowered += &format!(
-                "(alias export ${instance} \"{name}\" (func ${core}))\n(core func ${core}-core (canon lower (func ${core}) (memory $libc \"memory\") (realloc (func $libc \"realloc\"))))\n"
+                "(alias export ${instance} \"{name}\" (func ${core}))\n(core func ${core}-core (canon lower (func ${core}) (memory $memory) (realloc $realloc)))\n"
             );
             self.core_imports +=
                 &format!("(import \"host\" \"{core}\" (func ${core} {signature}))\n");

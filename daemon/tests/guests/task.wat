@@ -24,6 +24,8 @@
             (br $grow))))
       (local.get $at)))
   (core instance $libc (instantiate $libc))
+  (alias core export $libc "memory" (core memory $memory))
+  (alias core export $libc "realloc" (core func $realloc))
   ;;@lowered
 
   (core module $main
@@ -53,9 +55,11 @@
     (with "libc" (instance $libc))
     ;;@with
   ))
+  (alias core export $main "describe" (core func $describe-core))
+  (alias core export $main "run" (core func $run-core))
   (func $describe (result string)
-    (canon lift (core func $main "describe") (memory $libc "memory")))
+    (canon lift (core func $describe-core) (memory $memory)))
   (func $run (param "input" string) (result (result string (error $error)))
-    (canon lift (core func $main "run") (memory $libc "memory") (realloc (func $libc "realloc"))))
+    (canon lift (core func $run-core) (memory $memory) (realloc $realloc)))
   (instance $entry (export "describe" (func $describe)) (export "run" (func $run)))
   (export "flowweaver:task/entry@0.1.0" (instance $entry)))
