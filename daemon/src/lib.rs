@@ -12,7 +12,8 @@ pub mod units;
 pub mod catalog;
 pub mod run;
 pub mod workflow;
-// Level 2: effects.
+// Level 2: effects. The generated code names the brokers' resource types.
+pub mod bindings;
 pub mod broker;
 pub mod config;
 pub mod sandbox;

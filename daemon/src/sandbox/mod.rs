@@ -1,5 +1,205 @@
 //! Running one attempt of a task: a fresh WASM instance with limits, then nothing of it remains.
 //!
-//! What the guest may reach is the broker's decision; when it runs is the engine's.
+//! What the guest may reach is the broker's decision; when it runs is the engine's. [`Sandbox`] is
+//! the whole of it: `prepare` makes a module runnable, `invoke` runs it.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::runtime::Runtime;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::broker::Broker;
+use crate::run::failure::{Failure, FailureSource};
+use attempt::{Attempt, Call};
+use invoke::{AttemptReport, Invocation, Invoke};
+use machine::Machines;
+use meter::Meter;
+use prepare::Modules;
+use ticker::Ticker;
+
+mod attempt;
+mod compiled;
+mod guest;
 pub mod invoke;
+mod limiter;
+mod machine;
+mod meter;
+pub mod module;
+mod outcome;
+mod prepare;
+mod stdio;
+mod ticker;
+
+/// A JavaScript or Python component carries its interpreter, some 10 to 40 MiB.
+const MODULE_BYTES_MAX: usize = 64 << 20;
+/// Between two looks at timers and sockets a worker runs at most this many slices of guests (10 ms
+/// each); the runtime's own default of 61 would let endless loops delay everyone by more than half a second.
+const SLICES_BETWEEN_EVENTS: u32 = 2;
+
+/// How a [`Sandbox`] is set up.
+#[derive(Debug, Clone)]
+pub struct SandboxOptions {
+    /// The folder of compiled code, the daemon's alone (`state/compiled`). Made when it is missing.
+    pub compiled: PathBuf,
+    /// Threads on which guests run.
+    pub threads: NonZeroUsize,
+    /// Modules larger than this are refused, in bytes.
+    pub module_bytes_max: usize,
+}
+
+impl SandboxOptions {
+    /// The defaults: a thread for each core, modules up to 64 MiB.
+    pub fn new(compiled: impl Into<PathBuf>) -> Self {
+        Self {
+            compiled: compiled.into(),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            module_bytes_max: MODULE_BYTES_MAX,
+        }
+    }
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The folder of compiled code cannot be used.
+    #[error("the folder of compiled code {path} cannot be used: {cause}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Threads cannot be started.
+    #[error("the threads for tasks cannot be started: {0}")]
+    Threads(std::io::Error),
+    /// The WASM engine refuses its settings or this machine.
+    #[error("the WASM engine cannot be started: {0:#}")]
+    Engine(wasmtime::Error),
+}
+
+/// Everything that runs guests: one a process.
+pub struct Sandbox {
+    modules: Arc<Modules>,
+    machines: Arc<Machines>,
+    broker: Arc<Broker>,
+    ticker: Arc<Ticker>,
+    /// The guests' own runtime, so that endless loops starve only each other. Taken when dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Sandbox {
+    /// A sandbox with no modules.
+    ///
+    /// # Errors
+    /// When the folder, the threads or the engine cannot be had.
+    pub fn open(options: SandboxOptions, broker: Arc<Broker>) -> Result<Self, SandboxError> {
+        let machines = Arc::new(Machines::new().map_err(SandboxError::Engine)?);
+        let compiled =
+            compiled::Compiled::open(&options.compiled).map_err(|cause| SandboxError::Folder {
+                path: options.compiled.clone(),
+                cause,
+            })?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.threads.get())
+            .thread_name("guest")
+            .event_interval(SLICES_BETWEEN_EVENTS)
+            .enable_all()
+            .build()
+            .map_err(SandboxError::Threads)?;
+        let ticker =
+            Ticker::start(machines.engines(), options.threads).map_err(SandboxError::Threads)?;
+        let modules = Arc::new(Modules::new(compiled, options.module_bytes_max));
+        Ok(Self {
+            modules,
+            machines,
+            broker,
+            ticker,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Runs `attempt` on the guests' runtime to its end, whatever that is.
+    async fn run(&self, attempt: Attempt) -> AttemptReport {
+        let meter = Arc::clone(&attempt.meter);
+        let outcome = match &self.runtime {
+            None => Err(stopped()),
+            Some(runtime) => {
+                let task = runtime.spawn(attempt.run(
+                    Arc::clone(&self.machines),
+                    Arc::clone(&self.broker),
+                    Arc::clone(&self.ticker),
+                ));
+                match AbortOnDropHandle::new(task).await {
+                    Ok(outcome) => outcome,
+                    Err(error) if error.is_panic() => Err(Failure::retryable(
+                        FailureSource::Host,
+                        "host.panic",
+                        "the host failed while it served this attempt; the daemon's log says where",
+                    )),
+                    Err(_) => Err(stopped()),
+                }
+            }
+        };
+        AttemptReport {
+            outcome,
+            cpu: meter.spent(),
+            memory_peak_bytes: meter.memory_peak(),
+        }
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::retryable(
+        FailureSource::Interrupt,
+        "host.stopped",
+        "the daemon stopped during the attempt",
+    )
+}
+
+#[async_trait]
+impl Invoke for Sandbox {
+    async fn invoke(&self, invocation: Invocation) -> AttemptReport {
+        let meter = Arc::new(Meter::new(invocation.limits.cpu));
+        let Some(module) = self.modules.get(&invocation.module) else {
+            return AttemptReport {
+                outcome: Err(Failure::retryable(
+                    FailureSource::Host,
+                    "host.module",
+                    format!("the module {} is not loaded", invocation.module),
+                )),
+                cpu: meter.spent(),
+                memory_peak_bytes: 0,
+            };
+        };
+        self.run(Attempt {
+            module,
+            call: Call::Run(invocation.input),
+            identity: invocation.identity,
+            grants: invocation.grants,
+            limits: invocation.limits,
+            journal: invocation.journal,
+            cancel: invocation.cancel,
+            meter,
+        })
+        .await
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.ticker.stop();
+        // Waiting for the threads is forbidden inside another runtime; they end at their next yield.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! Compiled code on disk: written by this daemon, for this engine, and loaded only if that can be proven.
+//!
+//! A file is its authentication tag, the length of a JSON head, the head ([`PreparedModule`]), and the code.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::module::PreparedModule;
+use crate::id::Digest;
+
+/// Of HMAC-SHA256.
+const TAG_BYTES: usize = 32;
+/// As long as the hash's output; more adds nothing (RFC 2104).
+const KEY_BYTES: usize = 32;
+const KEY_FILE: &str = "key";
+
+/// The folder of compiled code.
+pub(super) struct Compiled {
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+}
+
+impl Compiled {
+    /// Opens the folder, which becomes the daemon's alone; makes it and its key where they are missing.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            key: key(folder)?,
+        })
+    }
+
+    /// The head and the code for this engine, if the file is there and is ours.
+    pub(super) fn read(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+    ) -> Option<(PreparedModule, Vec<u8>)> {
+        let path = self.path(engine, digest);
+        let mut bytes = fs::read(&path).ok()?;
+        let found = self.open_sealed(engine, digest, &mut bytes);
+        if found.is_none() {
+            tracing::warn!(path = %path.display(), "compiled code was changed or damaged; it is compiled anew");
+        }
+        found
+    }
+
+    fn open_sealed(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        bytes: &mut Vec<u8>,
+    ) -> Option<(PreparedModule, Vec<u8>)> {
+        let (tag, sealed) = bytes.split_at_checked(TAG_BYTES)?;
+        self.seal(engine, digest, sealed)?.verify_slice(tag).ok()?;
+        let (length, rest) = sealed.split_first_chunk::<4>()?;
+        let (head, code) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let head: PreparedModule = serde_json::from_slice(head).ok()?;
+        let code_at = bytes.len() - code.len();
+        bytes.drain(..code_at);
+        (head.digest == *digest).then(|| (head, std::mem::take(bytes)))
+    }
+
+    /// Keeps compiled code. A crash leaves the old file or the new one.
+    pub(super) fn write(
+        &self,
+        engine: &Engine,
+        head: &PreparedModule,
+        code: &[u8],
+    ) -> io::Result<()> {
+        let head_json = serde_json::to_vec(head)?;
+        let length = u32::try_from(head_json.len()).map_err(io::Error::other)?;
+        let sealed = [&length.to_be_bytes(), head_json.as_slice(), code].concat();
+        let tag = self
+            .seal(engine, &head.digest, &sealed)
+            .ok_or_else(|| io::Error::other("the key has no valid length"))?
+            .finalize()
+            .into_bytes();
+        // The temporary file is 0600, and keeps that when it is renamed.
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&tag)?;
+        file.write_all(&sealed)?;
+        file.persist(self.path(engine, &head.digest))?;
+        Ok(())
+    }
+
+    /// Removes a module's compiled code. A file that is not there is removed already.
+    pub(super) fn remove(&self, engine: &Engine, digest: &Digest) {
+        let path = self.path(engine, digest);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "compiled code could not be removed");
+        }
+    }
+
+    /// Begins the tag over what the code is for and what it is.
+    fn seal(&self, engine: &Engine, digest: &Digest, sealed: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        mac.update(digest.to_string().as_bytes());
+        mac.update(&compatibility(engine).to_be_bytes());
+        mac.update(sealed);
+        Some(mac)
+    }
+
+    fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
+        self.folder
+            .join(format!("{}-{:016x}", digest.hex(), compatibility(engine)))
+    }
+}
+
+/// Differs whenever code compiled for one engine must not be loaded by another.
+fn compatibility(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The folder's key; a new one where there is none, or where others could have read it.
+fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = folder.join(KEY_FILE);
+    if let Ok(metadata) = fs::symlink_metadata(&path) {
+        let private = metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
+        if private && let Ok(key) = <[u8; KEY_BYTES]>::try_from(fs::read(&path)?) {
+            return Ok(key);
+        }
+        tracing::warn!(path = %path.display(), "the key of the compiled code was open to others or damaged; all is compiled anew");
+        fs::remove_file(&path)?;
+    }
+    let key: [u8; KEY_BYTES] = rand::random();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    Ok(key)
+}
+
+/// Makes compiled code runnable.
+///
+/// `code` must come from this process's compiler or from [`Compiled::read`].
+#[allow(
+    unsafe_code,
+    reason = "loading compiled code is what this module is for"
+)]
+pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `deserialize` demands bytes that `precompile_component` or `serialize` produced, unchanged.
+    // Callers pass what the compiler just returned, or what `Compiled::read` returned: bytes whose HMAC, under
+    // a key that only this daemon can read, covers them together with the module's digest and the engine's
+    // compatibility hash. wasmtime itself also refuses code of another version or other settings.
+    unsafe { Component::deserialize(engine, code) }
+}

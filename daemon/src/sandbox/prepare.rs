@@ -1,0 +1,299 @@
+//! The modules that are ready to run, by digest: from bytes to a checked, compiled, linked component.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Component;
+
+use super::Sandbox;
+use super::attempt::{Attempt, Call};
+use super::compiled::{self, Compiled};
+use super::guest::Guest;
+use super::machine::{Machine, Machines};
+use super::meter::Meter;
+use super::module::{self, ModuleProblem, PreparedModule};
+use crate::bindings::TaskFullPre;
+use crate::broker::identity::AttemptIdentity;
+use crate::broker::journal::Journal;
+use crate::clock::{Clock as _, SystemClock};
+use crate::id::{Digest, OrganizationId, RunId};
+use crate::workflow::grant::Grants;
+use crate::workflow::model::TaskLimits;
+
+/// The compiler uses all cores by itself; two at once would only share them and double the memory.
+const COMPILATIONS: usize = 1;
+/// `describe` prints a constant; an interpreter needs most of this to start.
+const DESCRIBE_LIMITS: TaskLimits = TaskLimits {
+    timeout: Duration::from_secs(10),
+    cpu: Duration::from_millis(100),
+    memory_bytes: 32 << 20,
+    output_bytes: 256 << 10,
+};
+
+/// A module that can be instantiated.
+pub(super) struct Module {
+    prepared: Arc<PreparedModule>,
+    component: Component,
+    /// None where it does not fit into a slot of the pool.
+    pooled: Option<TaskFullPre<Guest>>,
+    /// Made when first needed.
+    spare: OnceLock<TaskFullPre<Guest>>,
+}
+
+impl Module {
+    fn load(machines: &Machines, prepared: PreparedModule, code: &[u8]) -> wasmtime::Result<Self> {
+        let prepared = Arc::new(prepared);
+        if let Some(machine) = &machines.pooled
+            && let Ok(component) = compiled::load(&machine.engine, code)
+        {
+            return Ok(Self {
+                pooled: Some(link(machine, &component)?),
+                prepared,
+                component,
+                spare: OnceLock::new(),
+            });
+        }
+        let component = compiled::load(&machines.spare.engine, code)?;
+        Ok(Self {
+            spare: OnceLock::from(link(&machines.spare, &component)?),
+            prepared,
+            component,
+            pooled: None,
+        })
+    }
+
+    /// What to instantiate, in the pool if it has a slot and the module fits.
+    pub(super) fn instance_pre(
+        &self,
+        machines: &Machines,
+        slot: bool,
+    ) -> wasmtime::Result<TaskFullPre<Guest>> {
+        if let (Some(pooled), true) = (&self.pooled, slot) {
+            return Ok(pooled.clone());
+        }
+        if let Some(spare) = self.spare.get() {
+            return Ok(spare.clone());
+        }
+        let component = compiled::load(&machines.spare.engine, &self.component.serialize()?)?;
+        let pre = link(&machines.spare, &component)?;
+        Ok(self.spare.get_or_init(|| pre).clone())
+    }
+}
+
+fn link(machine: &Machine, component: &Component) -> wasmtime::Result<TaskFullPre<Guest>> {
+    component.initialize_copy_on_write_image()?;
+    TaskFullPre::new(machine.linker.instantiate_pre(component)?)
+}
+
+/// All loaded modules.
+pub(super) struct Modules {
+    by_digest: RwLock<HashMap<Digest, Arc<Module>>>,
+    compiled: Compiled,
+    bytes_max: usize,
+    compiling: Semaphore,
+}
+
+impl Modules {
+    pub(super) fn new(compiled: Compiled, bytes_max: usize) -> Self {
+        Self {
+            by_digest: RwLock::default(),
+            compiled,
+            bytes_max,
+            compiling: Semaphore::new(COMPILATIONS),
+        }
+    }
+
+    pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Module>> {
+        self.by_digest
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned()
+    }
+
+    fn insert(&self, module: Arc<Module>) -> Arc<PreparedModule> {
+        let prepared = Arc::clone(&module.prepared);
+        self.by_digest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(prepared.digest, module);
+        prepared
+    }
+
+    fn restore(&self, machines: &Machines, digest: &Digest) -> Option<Arc<PreparedModule>> {
+        let (prepared, code) = self.compiled.read(machines.compiler(), digest)?;
+        match Module::load(machines, prepared, &code) {
+            Ok(module) => Some(self.insert(Arc::new(module))),
+            Err(error) => {
+                tracing::warn!(%digest, error = format!("{error:#}"), "compiled code does not load; it is compiled anew");
+                None
+            }
+        }
+    }
+}
+
+/// A module compiled, not yet described or kept.
+struct Fresh {
+    module: Module,
+    code: Vec<u8>,
+    description: Option<String>,
+}
+
+impl Fresh {
+    fn compile(machines: &Machines, bytes: &[u8], bytes_max: usize) -> Result<Self, ModuleProblem> {
+        let outline = module::outline(bytes, bytes_max)?;
+        // A wrong description is reported before the work of compiling.
+        let described = outline
+            .description
+            .as_deref()
+            .map(module::description)
+            .transpose()?;
+        let invalid = |error: wasmtime::Error| ModuleProblem::Invalid(format!("{error:#}"));
+        let code = machines
+            .compiler()
+            .precompile_component(bytes)
+            .map_err(invalid)?;
+        let prepared = PreparedModule {
+            digest: Digest::of(bytes),
+            size_bytes: bytes.len() as u64,
+            description: match described {
+                Some(description) => description,
+                None => module::description(r#"{"name":""}"#)?,
+            },
+            description_json: outline.description.as_deref().unwrap_or_default().into(),
+            imports: outline.imports,
+        };
+        Ok(Self {
+            module: Module::load(machines, prepared, &code).map_err(invalid)?,
+            code,
+            description: outline.description,
+        })
+    }
+}
+
+impl Sandbox {
+    /// Makes a module runnable: from memory, from the folder of compiled code, or by compiling it away
+    /// from the async threads. Nothing of it runs but `describe`, once, with no grants.
+    ///
+    /// # Errors
+    /// When the bytes are not a module that can run.
+    pub async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<PreparedModule>, ModuleProblem> {
+        let digest = Digest::of(&bytes);
+        if let Some(prepared) = self.restore(digest).await {
+            return Ok(prepared);
+        }
+        let _turn = self.modules.compiling.acquire().await.map_err(gone)?;
+        // Someone else may have compiled it while we waited.
+        if let Some(module) = self.modules.get(&digest) {
+            return Ok(Arc::clone(&module.prepared));
+        }
+        let machines = Arc::clone(&self.machines);
+        let bytes_max = self.modules.bytes_max;
+        let Fresh {
+            mut module,
+            code,
+            description,
+        } = self
+            .blocking(move || Fresh::compile(&machines, &bytes, bytes_max))
+            .await??;
+        if description.is_none() {
+            let module_arc = Arc::new(module);
+            let text = self.describe(Arc::clone(&module_arc)).await?;
+            module = Arc::into_inner(module_arc).ok_or_else(|| gone("the module is in use"))?;
+            let mut prepared = (*module.prepared).clone();
+            prepared.description = module::description(&text)?;
+            prepared.description_json = text;
+            module.prepared = Arc::new(prepared);
+        }
+        let (modules, machines) = (Arc::clone(&self.modules), Arc::clone(&self.machines));
+        self.blocking(move || {
+            if let Err(error) = modules.compiled.write(machines.compiler(), &module.prepared, &code) {
+                tracing::warn!(%error, "compiled code could not be kept; it is compiled again after a restart");
+            }
+            modules.insert(Arc::new(module))
+        })
+        .await
+    }
+
+    /// Makes a module runnable without its bytes, if its compiled code is kept; else none, and
+    /// [`Sandbox::prepare`] is needed.
+    pub async fn restore(&self, digest: Digest) -> Option<Arc<PreparedModule>> {
+        if let Some(module) = self.modules.get(&digest) {
+            return Some(Arc::clone(&module.prepared));
+        }
+        let (modules, machines) = (Arc::clone(&self.modules), Arc::clone(&self.machines));
+        self.blocking(move || modules.restore(&machines, &digest))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Lets go of a module and of its compiled code. Attempts under way keep what they have.
+    pub fn forget(&self, digest: &Digest) {
+        self.modules
+            .by_digest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(digest);
+        self.modules
+            .compiled
+            .remove(self.machines.compiler(), digest);
+    }
+
+    /// Lets go of all modules but these; their compiled code stays on disk.
+    pub fn unload_except(&self, keep: &HashSet<Digest>) {
+        self.modules
+            .by_digest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|digest, _| keep.contains(digest));
+    }
+
+    async fn describe(&self, module: Arc<Module>) -> Result<Arc<str>, ModuleProblem> {
+        let name = |_| gone("its own name is not one");
+        let identity = AttemptIdentity {
+            organization: OrganizationId::ROOT,
+            run_id: RunId::generate(),
+            workflow: "describe".parse().map_err(name)?,
+            job: "describe".parse().map_err(name)?,
+            task: "describe".parse().map_err(name)?,
+            item_index: None,
+            attempt: 1,
+            trace_id: "0".repeat(32),
+            idempotency_key: "0".repeat(64),
+            scheduled_at: SystemClock.now(),
+        };
+        let report = self
+            .run(Attempt {
+                module,
+                call: Call::Describe,
+                identity: Arc::new(identity),
+                grants: Arc::new(Grants::default()),
+                limits: DESCRIBE_LIMITS,
+                journal: Arc::new(Journal::default()),
+                cancel: CancellationToken::new(),
+                meter: Arc::new(Meter::new(DESCRIBE_LIMITS.cpu)),
+            })
+            .await;
+        report
+            .outcome
+            .map_err(|failure| ModuleProblem::Describe(Box::new(failure)))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ModuleProblem> {
+        let Some(runtime) = &self.runtime else {
+            return Err(gone("the sandbox has stopped"));
+        };
+        runtime.spawn_blocking(work).await.map_err(gone)
+    }
+}
+
+fn gone(why: impl std::fmt::Display) -> ModuleProblem {
+    ModuleProblem::Host(why.to_string())
+}

@@ -1,0 +1,805 @@
+//! Hostile and ordinary guests in the real sandbox.
+//!
+//! Brokers have their own tests. No test here measures time; bounds are there to end a broken run.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowweaver::broker::Broker;
+use flowweaver::broker::identity::AttemptIdentity;
+use flowweaver::broker::journal::Journal;
+use flowweaver::clock::Timestamp;
+use flowweaver::id::{Digest, OrganizationId, RunId};
+use flowweaver::run::failure::FailureSource;
+use flowweaver::sandbox::invoke::{AttemptReport, Invocation, Invoke as _};
+use flowweaver::sandbox::module::ModuleProblem;
+use flowweaver::sandbox::{Sandbox, SandboxOptions};
+use flowweaver::workflow::grant::Grants;
+use flowweaver::workflow::model::TaskLimits;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+mod guests;
+use guests::{Guest, run};
+
+/// Ends a test that would hang; nothing waits for it otherwise.
+const FAR: Duration = Duration::from_secs(300);
+
+fn limits() -> TaskLimits {
+    TaskLimits {
+        timeout: FAR,
+        cpu: FAR,
+        memory_bytes: 4 << 20,
+        output_bytes: 1 << 20,
+    }
+}
+
+fn open(folder: &Path) -> Sandbox {
+    Sandbox::open(SandboxOptions::new(folder), Arc::new(Broker::default())).unwrap()
+}
+
+fn sandbox() -> (TempDir, Arc<Sandbox>) {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = open(folder.path());
+    (folder, Arc::new(sandbox))
+}
+
+fn invocation(module: Digest, input: &str) -> Invocation {
+    Invocation {
+        module,
+        input: input.into(),
+        identity: Arc::new(AttemptIdentity {
+            organization: OrganizationId::ROOT,
+            run_id: RunId::generate(),
+            workflow: "flow".parse().unwrap(),
+            job: "job".parse().unwrap(),
+            task: "task".parse().unwrap(),
+            item_index: None,
+            attempt: 3,
+            trace_id: "a".repeat(32),
+            idempotency_key: "b".repeat(64),
+            scheduled_at: Timestamp::from_micros(0),
+        }),
+        grants: Arc::new(Grants::default()),
+        limits: limits(),
+        journal: Arc::new(Journal::default()),
+        cancel: CancellationToken::new(),
+    }
+}
+
+async fn prepare(sandbox: &Sandbox, guest: &Guest) -> Digest {
+    sandbox.prepare(guest.bytes().into()).await.unwrap().digest
+}
+
+/// Runs a guest in a sandbox of its own, then an honest one, which must not notice.
+async fn attempt(guest: &Guest, limits: TaskLimits) -> (AttemptReport, Arc<Journal>) {
+    let (_folder, sandbox) = sandbox();
+    let hostile = Invocation {
+        limits,
+        ..invocation(prepare(&sandbox, guest).await, "{}")
+    };
+    let journal = Arc::clone(&hostile.journal);
+    let report = sandbox.invoke(hostile).await;
+    let honest = sandbox
+        .invoke(invocation(prepare(&sandbox, &echo()).await, "{\"a\":1}"))
+        .await;
+    assert_eq!(honest.outcome.as_deref(), Ok("{\"a\":1}"));
+    (report, journal)
+}
+
+async fn code_of(guest: &Guest, limits: TaskLimits) -> (FailureSource, String) {
+    let failure = attempt(guest, limits).await.0.outcome.unwrap_err();
+    (failure.source, failure.code)
+}
+
+fn limit(code: &str) -> (FailureSource, String) {
+    (FailureSource::Limit, code.to_owned())
+}
+
+fn trap(code: &str) -> (FailureSource, String) {
+    (FailureSource::Trap, code.to_owned())
+}
+
+fn echo() -> Guest {
+    run("(call $ok (local.get $input) (local.get $length))")
+}
+
+fn endless() -> Guest {
+    run("(loop $forever (br $forever)) unreachable").log()
+}
+
+/// Says that it started, then waits for an hour in a host call.
+fn sleeper() -> Guest {
+    run(
+        "(call $log (i32.const 2) (i32.const 64) (i32.const 2) (i32.const 0) (i32.const 0))
+        (call $wait (call $timer (i64.const 3600000000000))) (call $empty)",
+    )
+    .log()
+    .timer()
+}
+
+/// Says that it started, then never stops computing.
+fn hog() -> Guest {
+    run(
+        "(call $log (i32.const 2) (i32.const 64) (i32.const 2) (i32.const 0) (i32.const 0))
+        (loop $forever (br $forever)) unreachable",
+    )
+    .log()
+}
+
+/// Starts attempts and returns when each of them has said that it started.
+async fn started(
+    sandbox: &Arc<Sandbox>,
+    module: Digest,
+    count: usize,
+    cancel: &CancellationToken,
+) -> Vec<(Arc<Journal>, tokio::task::JoinHandle<AttemptReport>)> {
+    let mut attempts = Vec::new();
+    for _ in 0..count {
+        let invocation = Invocation {
+            cancel: cancel.clone(),
+            ..invocation(module, "{}")
+        };
+        let (journal, sandbox) = (Arc::clone(&invocation.journal), Arc::clone(sandbox));
+        attempts.push((
+            journal,
+            tokio::spawn(async move { sandbox.invoke(invocation).await }),
+        ));
+    }
+    for (journal, _) in &attempts {
+        tokio::time::timeout(FAR, journal.written()).await.unwrap();
+    }
+    attempts
+}
+
+#[tokio::test]
+async fn an_endless_loop_ends_at_its_cpu_limit_and_what_it_used_is_reported() {
+    let cpu = Duration::from_millis(50);
+    let (report, _) = attempt(&endless(), TaskLimits { cpu, ..limits() }).await;
+    let failure = report.outcome.unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.retryable),
+        ("limit.cpu", false)
+    );
+    assert!(report.cpu >= cpu, "{:?}", report.cpu);
+}
+
+#[tokio::test]
+async fn endless_loops_on_every_thread_do_not_keep_a_neighbour_from_finishing() {
+    let (_folder, sandbox) = sandbox();
+    let (hogs, echo) = (
+        prepare(&sandbox, &hog()).await,
+        prepare(&sandbox, &echo()).await,
+    );
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let cancel = CancellationToken::new();
+    let attempts = started(&sandbox, hogs, 4 * threads, &cancel).await;
+    for _ in 0..20 {
+        let report = sandbox.invoke(invocation(echo, "{}")).await;
+        assert!(report.outcome.is_ok());
+    }
+    assert!(attempts.iter().all(|(_, task)| !task.is_finished()));
+    cancel.cancel();
+    for (journal, task) in attempts {
+        let report = tokio::time::timeout(FAR, task).await.unwrap().unwrap();
+        assert_eq!(report.outcome.unwrap_err().code, "cancelled");
+        assert_eq!(
+            Arc::strong_count(&journal),
+            1,
+            "the instance is gone before the report"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_start_function_that_never_returns_is_stopped_like_any_code() {
+    let guest = run("(call $empty)").functions("(func $spin (loop $l (br $l))) (start $spin)");
+    let (_folder, sandbox) = sandbox();
+    let problem = sandbox.prepare(guest.bytes().into()).await.unwrap_err();
+    let ModuleProblem::Describe(failure) = problem else {
+        panic!("{problem}")
+    };
+    assert_eq!(failure.code, "limit.cpu");
+    let digest = sandbox
+        .prepare(guest.described().into())
+        .await
+        .unwrap()
+        .digest;
+    let limits = TaskLimits {
+        cpu: Duration::from_millis(20),
+        ..limits()
+    };
+    let report = sandbox
+        .invoke(Invocation {
+            limits,
+            ..invocation(digest, "{}")
+        })
+        .await;
+    assert_eq!(report.outcome.unwrap_err().code, "limit.cpu");
+}
+
+#[tokio::test]
+async fn growing_memory_past_the_limit_ends_the_attempt_and_the_peak_stays_below() {
+    for pages in ["65535", "60", "63"] {
+        let guest = run(&format!(
+            "(drop (memory.grow (i32.const {pages}))) (call $empty)"
+        ));
+        let (report, _) = attempt(&guest, limits()).await;
+        if pages == "65535" {
+            assert_eq!(report.outcome.unwrap_err().code, "limit.memory");
+        } else {
+            assert_eq!(report.outcome.as_deref(), Ok("{}"), "{pages}");
+        }
+        assert!(report.memory_peak_bytes <= limits().memory_bytes);
+    }
+    let step_by_step =
+        run("(loop $more (drop (memory.grow (i32.const 1))) (br $more)) unreachable");
+    assert_eq!(
+        code_of(&step_by_step, limits()).await,
+        limit("limit.memory")
+    );
+}
+
+#[tokio::test]
+async fn tables_count_as_memory() {
+    let guest = run("(loop $more (drop (table.grow 0 (ref.null func) (i32.const 1000))) (br $more)) unreachable")
+        .functions("(table 1 funcref)");
+    let code = code_of(
+        &guest,
+        TaskLimits {
+            memory_bytes: 100_000,
+            ..limits()
+        },
+    )
+    .await;
+    assert_eq!(code, limit("limit.memory"));
+}
+
+#[tokio::test]
+async fn deep_recursion_is_a_trap() {
+    let guest = run("(call $deeper (i64.const 0)) (call $empty)").functions(
+        "(func $deeper (param i64) (call $deeper (i64.add (local.get 0) (i64.const 1))) (call $deeper (local.get 0)))",
+    );
+    assert_eq!(code_of(&guest, limits()).await, trap("trap.stack-overflow"));
+}
+
+#[tokio::test]
+async fn a_program_that_aborts_or_exits_has_failed_even_with_status_zero() {
+    assert_eq!(
+        code_of(&run("unreachable"), limits()).await,
+        trap("trap.unreachable")
+    );
+    for status in ["0", "1"] {
+        let guest = run(&format!("(call $exit (i32.const {status})) (call $empty)")).exit();
+        let failure = attempt(&guest, limits()).await.0.outcome.unwrap_err();
+        assert_eq!(failure.code, "exit");
+        assert_eq!(failure.details["status"].to_string(), status);
+    }
+}
+
+#[tokio::test]
+async fn an_enormous_string_or_list_for_the_host_is_a_limit_and_nothing_is_copied() {
+    let limits = TaskLimits {
+        memory_bytes: 256 << 20,
+        ..limits()
+    };
+    let grow = "(drop (memory.grow (i32.const 3000)))";
+    let string = format!(
+        "{grow} (call $log (i32.const 2) (i32.const 0) (i32.const 50000000) (i32.const 0) (i32.const 0)) (call $empty)"
+    );
+    assert_eq!(
+        code_of(&run(&string).log(), limits).await,
+        limit("limit.transfer")
+    );
+    let list = format!(
+        "{grow} (call $log (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 1024) (i32.const 10000000)) (call $empty)"
+    );
+    assert_eq!(
+        code_of(&run(&list).log(), limits).await,
+        limit("limit.transfer")
+    );
+    let output = format!("{grow} (call $ok (i32.const 8192) (i32.const 104857600))");
+    assert_eq!(
+        code_of(&run(&output), limits).await,
+        limit("limit.transfer")
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_handles_is_a_limit() {
+    let guest = run("(loop $more (drop (call $request (i32.const 64) (i32.const 2) (i32.const 64) (i32.const 2))) (br $more)) unreachable").http();
+    assert_eq!(code_of(&guest, limits()).await, limit("limit.handles"));
+}
+
+#[tokio::test]
+async fn values_that_break_the_calling_contract_are_traps_and_never_a_panic() {
+    let log = |arguments: &str| {
+        run(&format!("(call $log {arguments}) (call $empty)"))
+            .log()
+            .data("(data (i32.const 256) \"\\ff\\fe\\fd\")")
+    };
+    for (what, guest) in [
+        (
+            "invalid UTF-8",
+            log("(i32.const 2) (i32.const 256) (i32.const 3) (i32.const 0) (i32.const 0)"),
+        ),
+        (
+            "unknown enum value",
+            log("(i32.const 9) (i32.const 64) (i32.const 2) (i32.const 0) (i32.const 0)"),
+        ),
+        (
+            "string out of bounds",
+            log("(i32.const 2) (i32.const -2) (i32.const 100) (i32.const 0) (i32.const 0)"),
+        ),
+        (
+            "list out of bounds",
+            log("(i32.const 2) (i32.const 64) (i32.const 2) (i32.const -8) (i32.const 100)"),
+        ),
+        (
+            "list not aligned",
+            log("(i32.const 2) (i32.const 64) (i32.const 2) (i32.const 65) (i32.const 1)"),
+        ),
+        (
+            "unknown handle",
+            run("(call $wait (i32.const 77)) (call $empty)").timer(),
+        ),
+        (
+            "realloc out of bounds",
+            run("(call $empty)").realloc("(return (i32.const -16))"),
+        ),
+        ("result out of bounds", run("(i32.const -8)")),
+        ("result not aligned", run("(i32.const 1027)")),
+        (
+            "result with an unknown case",
+            run("(i32.store8 (i32.const 1024) (i32.const 7)) (i32.const 1024)"),
+        ),
+        (
+            "output out of bounds",
+            run("(call $ok (i32.const 64) (i32.const -1))"),
+        ),
+        (
+            "output in invalid UTF-8",
+            run("(call $ok (i32.const 256) (i32.const 3))")
+                .data("(data (i32.const 256) \"\\ff\\fe\\fd\")"),
+        ),
+    ] {
+        assert_eq!(
+            code_of(&guest, limits()).await,
+            trap("trap.contract"),
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_output_over_its_limit_or_too_deep_or_not_an_object_is_refused() {
+    let memory = TaskLimits {
+        memory_bytes: 16 << 20,
+        ..limits()
+    };
+    let long =
+        run("(drop (memory.grow (i32.const 100))) (call $ok (i32.const 8192) (i32.const 2000000))");
+    assert_eq!(code_of(&long, memory).await, limit("limit.output"));
+    let deep = run(
+        "(drop (memory.grow (i32.const 4))) (memory.fill (i32.const 8192) (i32.const 91) (i32.const 100000)) (call $ok (i32.const 8192) (i32.const 100000))",
+    );
+    assert_eq!(code_of(&deep, memory).await, limit("limit.output"));
+    let text =
+        run("(call $ok (i32.const 256) (i32.const 4))").data("(data (i32.const 256) \"null\")");
+    assert_eq!(
+        code_of(&text, memory).await,
+        (FailureSource::Task, "output.invalid".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_flood_on_standard_output_is_capped_with_a_marker() {
+    let guest = run("(local $out i32) (local $left i32)
+        (memory.fill (i32.const 8192) (i32.const 120) (i32.const 1000))
+        (i32.store8 (i32.const 9191) (i32.const 10))
+        (local.set $out (call $stdout)) (local.set $left (i32.const 20000))
+        (loop $more
+            (call $print (local.get $out) (i32.const 8192) (i32.const 1000) (i32.const 2048))
+            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+            (br_if $more (local.get $left)))
+        (call $empty)")
+    .stdout();
+    let (report, journal) = attempt(&guest, limits()).await;
+    assert_eq!(
+        report.outcome.as_deref(),
+        Ok("{}"),
+        "a flood is not a failure"
+    );
+    let lines = journal.drain().lines;
+    assert!(lines.len() < 2_000, "{}", lines.len());
+    assert_eq!(lines.first().map(|line| line.message.len()), Some(999));
+    assert!(lines.last().unwrap().message.contains("is not kept"));
+}
+
+#[tokio::test]
+async fn a_guest_that_looks_around_finds_no_files_environment_arguments_or_names() {
+    let guest = run("(local $at i32)
+        (call $environment (i32.const 2048)) (call $arguments (i32.const 2056)) (call $directories (i32.const 2064))
+        (if (i32.load (i32.const 2052)) (then unreachable))
+        (if (i32.load (i32.const 2060)) (then unreachable))
+        (if (i32.load (i32.const 2068)) (then unreachable))
+        (call $resolve (call $network) (i32.const 256) (i32.const 9) (i32.const 2080))
+        (if (i32.ne (i32.load8_u (i32.const 2080)) (i32.const 1)) (then unreachable))
+        (call $empty)")
+    .surroundings()
+    .network()
+    .data("(data (i32.const 256) \"localhost\")");
+    let (report, _) = attempt(&guest, limits()).await;
+    assert_eq!(report.outcome.as_deref(), Ok("{}"));
+}
+
+#[tokio::test]
+async fn nothing_of_an_instance_is_left_for_the_next() {
+    // Fails if any byte of a fresh page is not zero, then leaves its own marks everywhere.
+    let guest = run("(local $at i32)
+        (if (i32.load (i32.const 4000)) (then unreachable))
+        (if (global.get $seen) (then unreachable))
+        (global.set $seen (i32.const 1))
+        (drop (memory.grow (i32.const 20)))
+        (local.set $at (i32.const 65536))
+        (loop $next
+            (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 1376256))))
+        (memory.fill (i32.const 4000) (i32.const 170) (i32.const 1372256))
+        (call $empty)")
+    .functions("(global $seen (mut i32) (i32.const 0))");
+    let (_folder, sandbox) = sandbox();
+    let digest = prepare(&sandbox, &guest).await;
+    for round in 0..50 {
+        let report = sandbox.invoke(invocation(digest, "{}")).await;
+        assert_eq!(report.outcome.as_deref(), Ok("{}"), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_host_call_ends_at_once_and_leaves_nothing_however_often() {
+    let (_folder, sandbox) = sandbox();
+    let digest = prepare(&sandbox, &sleeper()).await;
+    for _ in 0..100 {
+        let cancel = CancellationToken::new();
+        let attempts = started(&sandbox, digest, 10, &cancel).await;
+        cancel.cancel();
+        for (journal, task) in attempts {
+            let report = tokio::time::timeout(FAR, task).await.unwrap().unwrap();
+            let failure = report.outcome.unwrap_err();
+            assert_eq!(
+                (failure.source, failure.code.as_str()),
+                (FailureSource::Cancel, "cancelled")
+            );
+            assert_eq!(Arc::strong_count(&journal), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_whose_caller_goes_away_is_stopped() {
+    let (_folder, sandbox) = sandbox();
+    let digest = prepare(&sandbox, &hog()).await;
+    for (journal, task) in started(&sandbox, digest, 3, &CancellationToken::new()).await {
+        task.abort();
+        let gone = async {
+            while Arc::strong_count(&journal) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(FAR, gone).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn more_attempts_than_the_pool_has_slots_run_at_the_same_time() {
+    let (_folder, sandbox) = sandbox();
+    let digest = prepare(&sandbox, &sleeper()).await;
+    let cancel = CancellationToken::new();
+    let attempts = started(&sandbox, digest, 150, &cancel).await;
+    assert!(attempts.iter().all(|(_, task)| !task.is_finished()));
+    cancel.cancel();
+    for (_, task) in attempts {
+        assert_eq!(task.await.unwrap().outcome.unwrap_err().code, "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_times_out_and_may_be_retried() {
+    let timeout = Duration::from_millis(30);
+    for guest in [sleeper(), hog()] {
+        let failure = attempt(
+            &guest,
+            TaskLimits {
+                timeout,
+                ..limits()
+            },
+        )
+        .await
+        .0
+        .outcome
+        .unwrap_err();
+        assert_eq!(
+            (failure.code.as_str(), failure.retryable),
+            ("timeout", true)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_task_component_is_refused_with_its_reason() {
+    let (_folder, sandbox) = sandbox();
+    let refuse = async |bytes: &[u8]| sandbox.prepare(bytes.into()).await.unwrap_err();
+    assert_eq!(refuse(b"").await, ModuleProblem::Empty);
+    assert_eq!(refuse(b"\x7fELF\x02\x01\x01").await, ModuleProblem::Native);
+    assert_eq!(
+        refuse(&wat::parse_str("(module)").unwrap()).await,
+        ModuleProblem::CoreModule
+    );
+    assert_eq!(
+        refuse(&wat::parse_str("(component)").unwrap()).await,
+        ModuleProblem::NoEntry
+    );
+    assert_eq!(refuse(b"hello").await, ModuleProblem::NotWasm);
+    let unknown = run("(call $evil) (call $empty)").unknown();
+    assert_eq!(
+        refuse(&unknown.bytes()).await,
+        ModuleProblem::UnknownImports(vec!["evil:shell/exec@1.0.0".to_owned()])
+    );
+    let wrong_type = echo()
+        .wat()
+        .replace("(field \"retryable\" bool)", "(field \"retryable\" u8)");
+    assert!(matches!(
+        refuse(&wat::parse_str(&wrong_type).unwrap()).await,
+        ModuleProblem::Invalid(_)
+    ));
+    let threads = run("(call $empty)").functions("(memory $shared 1 1 shared)");
+    assert!(matches!(
+        refuse(&threads.bytes()).await,
+        ModuleProblem::Invalid(_)
+    ));
+}
+
+#[tokio::test]
+async fn a_module_cut_off_anywhere_is_refused_before_it_is_compiled() {
+    let (folder, sandbox) = sandbox();
+    let bytes = echo().bytes();
+    let name = b"flowweaver:task/entry@0.1.0";
+    let end = bytes
+        .windows(name.len())
+        .rposition(|window| window == name)
+        .unwrap()
+        + name.len();
+    for cut in 0..end {
+        assert!(sandbox.prepare(bytes[..cut].into()).await.is_err(), "{cut}");
+    }
+    assert_eq!(compiled_files(folder.path()).len(), 0);
+}
+
+#[tokio::test]
+async fn a_module_over_the_ceiling_is_refused_by_its_size_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SandboxOptions {
+        module_bytes_max: 1_000,
+        ..SandboxOptions::new(folder.path())
+    };
+    let sandbox = Sandbox::open(options, Arc::new(Broker::default())).unwrap();
+    let problem = sandbox.prepare(vec![0; 1_001].into()).await.unwrap_err();
+    assert_eq!(
+        problem,
+        ModuleProblem::TooLarge {
+            bytes: 1_001,
+            max: 1_000
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_module_that_describes_itself_badly_is_refused_and_says_why() {
+    let (_folder, sandbox) = sandbox();
+    let refuse = async |guest: Guest| sandbox.prepare(guest.bytes().into()).await.unwrap_err();
+    let traps = refuse(echo().describe("unreachable")).await;
+    assert!(
+        matches!(&traps, ModuleProblem::Describe(failure) if failure.code == "trap.unreachable"),
+        "{traps}"
+    );
+    let spins = refuse(echo().describe("(loop $l (br $l))")).await;
+    assert!(
+        matches!(&spins, ModuleProblem::Describe(failure) if failure.code == "limit.cpu"),
+        "{spins}"
+    );
+    let nothing = refuse(echo().describe(
+        "(i32.store (i32.const 512) (i32.const 64)) (i32.store (i32.const 516) (i32.const 2))",
+    ))
+    .await;
+    assert!(
+        matches!(&nothing, ModuleProblem::Description(why) if why.contains("name")),
+        "{nothing}"
+    );
+}
+
+#[tokio::test]
+async fn a_description_in_the_module_is_preferred_and_the_code_is_not_run_for_it() {
+    let (_folder, sandbox) = sandbox();
+    let guest = echo().describe("unreachable").context();
+    let prepared = sandbox.prepare(guest.described().into()).await.unwrap();
+    assert_eq!(prepared.description.name, "described");
+    assert_eq!(prepared.description.requires, ["http"]);
+    assert_eq!(
+        prepared.imports,
+        [
+            "flowweaver:types/types@0.1.0",
+            "flowweaver:context/context@0.1.0"
+        ]
+    );
+}
+
+fn compiled_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.file_name().is_some_and(|name| name != "key"))
+        .collect()
+}
+
+#[tokio::test]
+async fn compiled_code_survives_a_restart_unless_a_single_bit_was_changed() {
+    let (folder, sandbox) = sandbox();
+    let bytes = echo().bytes();
+    let prepared = sandbox.prepare(bytes.clone().into()).await.unwrap();
+    let digest = prepared.digest;
+    drop(sandbox);
+    let restored = open(folder.path()).restore(digest).await;
+    assert_eq!(restored.as_deref(), Some(&*prepared));
+
+    let [file] = compiled_files(folder.path()).try_into().unwrap();
+    let genuine = std::fs::read(&file).unwrap();
+    let places = (0..genuine.len()).step_by(genuine.len() / 97);
+    for place in places.chain([0, 31, 32, 35, 36, genuine.len() - 1]) {
+        let mut forged = genuine.clone();
+        forged[place] ^= 1;
+        std::fs::write(&file, &forged).unwrap();
+        assert_eq!(
+            open(folder.path()).restore(digest).await,
+            None,
+            "byte {place}"
+        );
+    }
+    for length in [0, 10, 32, 36, genuine.len() - 1] {
+        std::fs::write(&file, &genuine[..length]).unwrap();
+        assert_eq!(
+            open(folder.path()).restore(digest).await,
+            None,
+            "{length} bytes"
+        );
+    }
+
+    let sandbox = open(folder.path());
+    sandbox.prepare(bytes.into()).await.unwrap();
+    assert!(
+        sandbox
+            .invoke(invocation(digest, "{}"))
+            .await
+            .outcome
+            .is_ok()
+    );
+    assert!(
+        open(folder.path()).restore(digest).await.is_some(),
+        "compiled anew"
+    );
+}
+
+#[tokio::test]
+async fn code_compiled_for_another_module_or_under_another_key_is_not_loaded() {
+    let (folder, sandbox) = sandbox();
+    let first = prepare(&sandbox, &echo()).await;
+    let [file] = compiled_files(folder.path()).try_into().unwrap();
+    let second = prepare(&sandbox, &hog()).await;
+    let other = file.to_str().unwrap().replace(&first.hex(), &second.hex());
+    std::fs::copy(&file, &other).unwrap();
+    drop(sandbox);
+    assert!(open(folder.path()).restore(second).await.is_none());
+    assert!(open(folder.path()).restore(first).await.is_some());
+    std::fs::write(folder.path().join("key"), [7; 32]).unwrap();
+    assert!(open(folder.path()).restore(first).await.is_none());
+}
+
+#[tokio::test]
+async fn precompiled_code_from_a_user_is_refused() {
+    let (folder, sandbox) = sandbox();
+    prepare(&sandbox, &echo()).await;
+    let [file] = compiled_files(folder.path()).try_into().unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let code = bytes
+        .windows(4)
+        .position(|window| window == b"\x7fELF")
+        .unwrap();
+    assert_eq!(
+        sandbox.prepare(bytes[code..].into()).await,
+        Err(ModuleProblem::Native)
+    );
+}
+
+#[tokio::test]
+async fn the_folder_of_compiled_code_and_its_files_are_the_daemons_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (folder, sandbox) = sandbox();
+    let digest = prepare(&sandbox, &echo()).await;
+    assert_eq!(mode(folder.path()), 0o700);
+    let key = folder.path().join("key");
+    for file in compiled_files(folder.path()).iter().chain([&key]) {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    // A key that others could read proves nothing any more.
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(open(folder.path()).restore(digest).await.is_none());
+    assert_eq!(mode(&key), 0o600);
+}
+
+#[tokio::test]
+async fn a_forgotten_module_does_not_run_and_an_attempt_under_way_is_not_disturbed() {
+    let (folder, sandbox) = sandbox();
+    let digest = prepare(&sandbox, &sleeper()).await;
+    let cancel = CancellationToken::new();
+    let mut attempts = started(&sandbox, digest, 1, &cancel).await;
+    sandbox.forget(&digest);
+    assert_eq!(compiled_files(folder.path()).len(), 0);
+    let failure = sandbox
+        .invoke(invocation(digest, "{}"))
+        .await
+        .outcome
+        .unwrap_err();
+    assert_eq!(
+        (failure.source, failure.code.as_str()),
+        (FailureSource::Host, "host.module")
+    );
+    let (_, task) = attempts.remove(0);
+    assert!(!task.is_finished());
+    cancel.cancel();
+    assert_eq!(task.await.unwrap().outcome.unwrap_err().code, "cancelled");
+}
+
+#[tokio::test]
+async fn a_tasks_own_error_arrives_as_it_was_returned() {
+    let guest = run("(i32.store8 (i32.const 1024) (i32.const 1))
+        (i32.store (i32.const 1032) (i32.const 256)) (i32.store (i32.const 1036) (i32.const 11))
+        (i32.store (i32.const 1040) (i32.const 272)) (i32.store (i32.const 1044) (i32.const 13))
+        (i32.store8 (i32.const 1048) (i32.const 1))
+        (i32.store8 (i32.const 1056) (i32.const 1)) (i64.store (i32.const 1064) (i64.const 1500))
+        (i32.store8 (i32.const 1072) (i32.const 1)) (i32.store (i32.const 1076) (i32.const 288)) (i32.store (i32.const 1080) (i32.const 7))
+        (i32.const 1024)")
+    .data("(data (i32.const 256) \"shop.closed\") (data (i32.const 272) \"come tomorrow\") (data (i32.const 288) \"{\\\"a\\\":1}\")");
+    let failure = attempt(&guest, limits()).await.0.outcome.unwrap_err();
+    assert_eq!(failure.source, FailureSource::Task);
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("shop.closed", "come tomorrow")
+    );
+    assert_eq!(
+        (failure.retryable, failure.retry_after_ms),
+        (true, Some(1_500))
+    );
+    assert_eq!(failure.details, serde_json::json!({ "a": 1 }));
+}
+
+#[tokio::test]
+async fn a_guest_knows_who_it_is_and_its_log_lines_reach_the_journal() {
+    let guest = run("(if (i32.ne (call $attempt) (i32.const 3)) (then unreachable))
+        (call $trace-id (i32.const 2048))
+        (call $log (i32.const 3) (i32.load (i32.const 2048)) (i32.load (i32.const 2052)) (i32.const 0) (i32.const 0))
+        (call $ok (local.get $input) (local.get $length))")
+    .context()
+    .log();
+    let (report, journal) = attempt(&guest, limits()).await;
+    assert_eq!(report.outcome.as_deref(), Ok("{}"));
+    let lines = journal.drain().lines;
+    assert_eq!(lines.len(), 1);
+    assert_eq!(
+        (lines[0].level.as_str(), lines[0].message.as_str()),
+        ("warn", "a".repeat(32).as_str())
+    );
+}
