@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Section, Shape};
-use super::report::Report;
+use super::report::{Report, suggestion};
 use crate::id::InvalidId;
 use crate::units::{Size, Span};
 
@@ -67,8 +67,13 @@ impl<'d> Fields<'d> {
         report: &mut Report,
     ) -> Self {
         let entries = entries(table);
+        let mut meant = Vec::new();
         for entry in &entries {
             if section.find(entry.key).is_none() {
+                meant.extend(suggestion(
+                    entry.key,
+                    section.keys.iter().map(|key| key.name),
+                ));
                 let message = format!("{} has no key `{}`", section.title, entry.key);
                 report
                     .error(entry.key_span.clone(), message)
@@ -76,7 +81,8 @@ impl<'d> Fields<'d> {
             }
         }
         for key in section.keys.iter().filter(|key| key.required) {
-            if !entries.iter().any(|entry| entry.key == key.name) {
+            let misspelt = meant.contains(&format!("did you mean `{}`?", key.name));
+            if !misspelt && !entries.iter().any(|entry| entry.key == key.name) {
                 report
                     .error(
                         at.clone(),

@@ -199,11 +199,12 @@ pub(super) fn suggestion<'c>(
         return Some(format!("did you mean `{near}`?"));
     }
     // More than a line of names helps nobody.
-    match candidates.len() {
-        0 => None,
-        1..=8 => {
-            let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
-            Some(format!("there is {}", list.join(", ")))
+    let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
+    match list.as_slice() {
+        [] => None,
+        [one] => Some(format!("there is only {one}")),
+        [most @ .., last] if most.len() < 9 => {
+            Some(format!("there are {} and {last}", most.join(", ")))
         }
         _ => None,
     }

@@ -131,10 +131,14 @@ fn text_template<'n>(
     view: View<'_, 'n>,
     report: &mut Report,
 ) -> Template {
-    let parts = parts(text, node.span(), report);
+    // What is broken is not a literal: nothing more is concluded from it.
+    let broken = || Template::Text(Vec::new());
+    let Some(parts) = parts(text, node.span(), report) else {
+        return broken();
+    };
     if let [Part::Expression(source)] = parts.as_slice() {
         let Some((expression, typed)) = expression(source, view, report) else {
-            return Template::Literal(Value::Null);
+            return broken();
         };
         if let (Some(typed), Some(wanted)) = (typed, wanted)
             && let Some(why) = typed.conflict(wanted, 0)
@@ -175,7 +179,7 @@ pub(super) fn condition<'n>(
     view: View<'_, 'n>,
     report: &mut Report,
 ) -> Option<(Expression, Option<Typed<'n>>)> {
-    match parts(text.value, text.span.clone(), report).as_slice() {
+    match parts(text.value, text.span.clone(), report)?.as_slice() {
         [Part::Expression(source)] => expression(source, view, report),
         parts => {
             let bare = !parts.iter().any(|part| matches!(part, Part::Expression(_)));
@@ -194,7 +198,8 @@ pub(super) fn condition<'n>(
 }
 
 /// Cuts text into plain parts and expressions; reports what is no template.
-fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part<'t>> {
+fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Option<Vec<Part<'t>>> {
+    let mut whole_text = true;
     let place = Place::of(text, span, report.text());
     for (mark, what) in [("{%", "statements"), ("{#", "comments")] {
         if let Some(at) = text.find(mark) {
@@ -204,7 +209,7 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
                     format!("there are no {what} here, only `{{{{ }}}}`"),
                 )
                 .help("for this very text write { literal = \"…\" }");
-            return Vec::new();
+            return None;
         }
     }
     let mut parts = Vec::new();
@@ -218,7 +223,7 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
             report
                 .error(place.at(start..start + 2), "this `{{` is never closed")
                 .help("close it with `}}`, or write { literal = \"…\" } for this very text");
-            return Vec::new();
+            return None;
         };
         let inner = text.get(start + 2..end).unwrap_or_default();
         let trimmed = inner.trim();
@@ -226,10 +231,12 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
         let whole = place.at(start..end + 2);
         if trimmed.is_empty() {
             report.error(whole, "there is nothing between these braces");
+            whole_text = false;
         } else if inner.starts_with('-') || inner.ends_with('-') {
             report
                 .error(whole, "`{{-` and `-}}` mean nothing here")
                 .help("white space is kept as written; for a negative number leave a space");
+            whole_text = false;
         } else {
             parts.push(Part::Expression(At::new(
                 trimmed,
@@ -241,7 +248,7 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
     if let Some(plain) = text.get(rest..).filter(|plain| !plain.is_empty()) {
         parts.push(Part::Text(plain));
     }
-    parts
+    whole_text.then_some(parts)
 }
 
 /// Where the inside of a string stands in the file. With escapes only the whole is known.
