@@ -186,6 +186,7 @@ pub(super) fn suggestion<'c>(
     // A third of the letters may differ: more is another word.
     if let Some((distance, near)) = nearest
         && distance <= (word.chars().count() / 3).max(1)
+        && distance < word.chars().count()
     {
         return Some(format!("did you mean `{near}`?"));
     }
@@ -200,12 +201,20 @@ pub(super) fn suggestion<'c>(
     }
     // More than a line of names helps nobody.
     let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
-    match list.as_slice() {
-        [] => None,
-        [one] => Some(format!("there is only {one}")),
-        [most @ .., last] if most.len() < 9 => {
-            Some(format!("there are {} and {last}", most.join(", ")))
-        }
+    match list.len() {
+        0 => None,
+        1 => Some(format!("there is only {}", listed(&list))),
+        2..=10 => Some(format!("there are {}", listed(&list))),
         _ => None,
+    }
+}
+
+/// `a, b and c`.
+pub(super) fn listed(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }

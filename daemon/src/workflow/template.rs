@@ -299,7 +299,7 @@ fn expression<'n>(
         problems,
     } = scan::scan(text);
     let errors = report.len();
-    let clean = problems.is_empty();
+
     for problem in problems {
         let remark = report.error(place(problem.span), problem.message);
         if let Some(help) = problem.help {
@@ -315,12 +315,13 @@ fn expression<'n>(
         let segments = path.segments.iter().map(|(segment, _)| segment.clone());
         Some((Root::named(&path.root)?, segments.collect()))
     });
-    // The language's own syntax comes last: what the scan refuses reads badly in its words.
+
     match Expression::compile(text, walk, tasks) {
         Ok(expression) if report.len() == errors => Some((expression, typed.filter(|_| pure))),
         Ok(_) => None,
         Err(message) => {
-            if clean {
+            // What the checks above refuse reads badly in the language's own words.
+            if report.len() == errors {
                 report.error(
                     place(0..text.len()),
                     format!("this is no expression: {message}"),
@@ -395,7 +396,11 @@ fn resolve<'n>(
             } else {
                 Typed::of(facts.output)
             };
-            let what = format!("the output of {}", facts.uses);
+            let what = if facts.is_list {
+                "this".to_owned()
+            } else {
+                format!("the output of {}", facts.uses)
+            };
             steps(typed, path, 1, &what, place, report)
         }
     }
