@@ -316,7 +316,12 @@ fn expression<'n>(
         Some((Root::named(&path.root)?, segments.collect()))
     });
 
-    match Expression::compile(text, walk, tasks) {
+    let guarded: Vec<usize> = paths
+        .iter()
+        .filter(|path| path.guarded && path.root == "tasks")
+        .map(|path| path.span.start)
+        .collect();
+    match Expression::compile(text, walk, tasks, &guarded) {
         Ok(expression) if report.len() == errors => Some((expression, typed.filter(|_| pure))),
         Ok(_) => None,
         Err(message) => {
