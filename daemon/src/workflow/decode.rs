@@ -9,8 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{Section, Shape};
-use super::report::Report;
+use super::keys::{self, Section, Shape};
+use super::report::{Report, suggestion};
 use crate::id::InvalidId;
 use crate::units::{Size, Span};
 
@@ -67,8 +67,13 @@ impl<'d> Fields<'d> {
         report: &mut Report,
     ) -> Self {
         let entries = entries(table);
+        let mut meant = Vec::new();
         for entry in &entries {
             if section.find(entry.key).is_none() {
+                meant.extend(suggestion(
+                    entry.key,
+                    section.keys.iter().map(|key| key.name),
+                ));
                 let message = format!("{} has no key `{}`", section.title, entry.key);
                 report
                     .error(entry.key_span.clone(), message)
@@ -76,13 +81,14 @@ impl<'d> Fields<'d> {
             }
         }
         for key in section.keys.iter().filter(|key| key.required) {
-            if !entries.iter().any(|entry| entry.key == key.name) {
+            let misspelt = meant.contains(&format!("did you mean `{}`?", key.name));
+            if !misspelt && !entries.iter().any(|entry| entry.key == key.name) {
                 report
                     .error(
                         at.clone(),
                         format!("{} needs `{}`", section.title, key.name),
                     )
-                    .help(key.doc)
+                    .help(format!("{}: {}", key.name, as_clause(key.doc)))
                     .derived();
             }
         }
@@ -209,7 +215,11 @@ impl<'d> Fields<'d> {
         match i64::from_str_radix(value.as_str(), value.radix()) {
             Ok(value) if (min..=max).contains(&value) => Some(At::new(value, node.span())),
             _ => {
-                let message = format!("`{key}` must be from {min} to {max}");
+                let message = if max == keys::COUNT_MAX {
+                    format!("`{key}` must be at least {min}")
+                } else {
+                    format!("`{key}` must be from {min} to {max}")
+                };
                 report.error(node.span(), message);
                 None
             }
@@ -354,6 +364,13 @@ impl<'d> Fields<'d> {
         }
         tables
     }
+}
+
+/// A sentence as the end of another.
+fn as_clause(sentence: &str) -> String {
+    let mut chars = sentence.trim_end_matches('.').chars();
+    let first = chars.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
 }
 
 /// A section is read in one place of the file, so its header is known.

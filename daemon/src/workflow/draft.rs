@@ -63,10 +63,11 @@ pub(super) fn decode<'d>(table: &'d DeTable<'d>, report: &mut Report) -> Draft<'
     let concurrency = fields.table("concurrency", report);
     let defaults = fields.table("defaults", report);
     let jobs = fields.tables("job", report);
-    if jobs.is_empty() && fields.get("job").is_some() {
-        let at = fields
-            .get("job")
-            .map_or(0..0, |entry| entry.key_span.clone());
+    if let Some(entry) = fields.get("job")
+        && entry.node.get_ref().is_array()
+        && jobs.is_empty()
+    {
+        let at = entry.key_span.clone();
         report
             .error(at, "a workflow needs at least one job")
             .derived();
@@ -258,8 +259,12 @@ fn input_schema(input: &Fields<'_>, report: &mut Report) -> Value {
                 .map(|kind| serde_json::json!({ "type": kind })),
             "enum" => match node.get_ref() {
                 DeValue::Array(items) if !items.is_empty() => Some(to_json(node, report)),
+                DeValue::Array(_) => {
+                    report.error(node.span(), "`enum` needs at least one value");
+                    None
+                }
                 _ => {
-                    wrong_type(key, node, "an array with at least one value", report);
+                    wrong_type(key, node, "an array of values", report);
                     None
                 }
             },
@@ -349,7 +354,9 @@ fn timezone(fields: &Fields<'_>, report: &mut Report) -> Option<At<chrono_tz::Tz
     match text.value.parse::<chrono_tz::Tz>() {
         Ok(timezone) => Some(At::new(timezone, text.span)),
         Err(_) => {
-            let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+            // Abbreviations resemble each other and mean different zones.
+            let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+            let names = known.filter(|_| text.value.contains('/'));
             report
                 .error(
                     text.span,

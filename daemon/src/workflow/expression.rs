@@ -123,15 +123,24 @@ pub enum EvaluationError {
 const FILLED_MAX: usize = 16 << 20;
 
 impl Expression {
-    /// Compiles a text without its braces. `tasks` are those it names.
+    /// Compiles a text without its braces. `tasks` are those it names; `guarded` are the places of
+    /// those roots `tasks` whose value may be absent.
     pub(super) fn compile(
         source: &str,
         path: Option<(Root, Vec<Segment>)>,
         tasks: Vec<(String, TaskIndex)>,
+        guarded: &[usize],
     ) -> Result<Self, String> {
         let kind = match path {
             Some((root, segments)) => Kind::Path(root, segments),
-            None => Kind::Jinja(Jinja::compile(source)?),
+            None => {
+                let mut text = source.to_owned();
+                // From the back, so that the places before stay right.
+                for at in guarded.iter().rev() {
+                    text.replace_range(*at..at + "tasks".len(), jinja::GUARDED);
+                }
+                Kind::Jinja(Jinja::compile(&text)?)
+            }
         };
         Ok(Self(Arc::new(Compiled {
             source: source.to_owned(),

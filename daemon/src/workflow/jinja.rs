@@ -1,10 +1,10 @@
 //! Expressions that are more than a path: minijinja with fuel, strict about what is undefined,
 //! without functions, methods or anything that is not a pure function of its arguments.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, Rest, Value as Jv, ValueKind};
+use minijinja::value::{Object, ObjectRepr, Rest, Value as Jv, ValueKind};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Number, Value};
 
@@ -69,28 +69,18 @@ impl Jinja {
                     None => json.map_err(EvaluationError::Invalid),
                 }
             }
+            // What an absent output broke is its absence.
             Err(error) => {
-                // An operation on an absent output fails in its own way: the cause is the absence.
-                let absent = tasks
-                    .iter()
-                    .find(|(_, index)| scope.outputs.output(*index).is_none())
-                    .filter(|_| error.kind() != ErrorKind::OutOfFuel);
-                Err(missing(&read)
-                    .or_else(|| {
-                        absent.map(|(task, _)| EvaluationError::Missing { task: task.clone() })
-                    })
-                    .unwrap_or_else(|| EvaluationError::Invalid(reason(&error, scope))))
+                Err(missing(&read).unwrap_or_else(|| EvaluationError::Invalid(reason(&error))))
             }
         }
     }
 }
 
-fn reason(error: &minijinja::Error, scope: &Scope<'_>) -> String {
+fn reason(error: &minijinja::Error) -> String {
     match error.kind() {
         ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
-        ErrorKind::UndefinedError if scope.item.is_none() => {
-            "a value is not there; `| default(…)` allows that".to_owned()
-        }
+        ErrorKind::UndefinedError => "a value is not there; `| default(…)` allows that".to_owned(),
         kind => match error.detail() {
             Some(detail) => format!("{kind}: {detail}"),
             None => kind.to_string(),
@@ -104,52 +94,57 @@ fn context(
     scope: &Scope<'_>,
     read: &Arc<Mutex<Option<String>>>,
 ) -> Jv {
-    let outputs: Vec<(String, Jv)> = tasks
-        .iter()
-        .map(|(name, index)| {
-            let value = match scope.outputs.output(*index) {
-                Some(output) => from_json(&output),
-                None => Jv::from_object(Absent {
-                    task: name.clone(),
-                    read: Arc::clone(read),
-                }),
-            };
-            (name.clone(), value)
-        })
-        .collect();
+    let outputs = tasks.iter().map(|(name, index)| {
+        let output = scope.outputs.output(*index);
+        (name.clone(), output.map(|output| from_json(&output)))
+    });
+    let outputs: Arc<BTreeMap<String, Option<Jv>>> = Arc::new(outputs.collect());
+    let reading = |read| {
+        let outputs = Arc::clone(&outputs);
+        Jv::from_object(Tasks { outputs, read })
+    };
     let mut roots = vec![
         ("inputs", from_json(scope.inputs)),
         ("run", from_json(scope.run)),
         ("vars", from_json(scope.vars)),
-        ("tasks", outputs.into_iter().collect()),
+        ("tasks", reading(Some(Arc::clone(read)))),
+        (GUARDED, reading(None)),
     ];
     if let Some((item, index)) = scope.item {
         roots.push(("item", from_json(item)));
         roots.push(("index", Jv::from(index)));
     }
-    roots.into_iter().collect()
+    Jv::from_pairs(roots)
+}
+
+/// The root that stands for `tasks` where the value may be absent.
+pub(super) const GUARDED: &str = "tasks_that_may_be_absent";
+
+/// The outputs of tasks by name.
+#[derive(Debug)]
+struct Tasks {
+    outputs: Arc<BTreeMap<String, Option<Jv>>>,
+    /// Notes who has no output when that is read; none where it may be absent.
+    read: Option<Arc<Mutex<Option<String>>>>,
+}
+
+impl Object for Tasks {
+    fn get_value(self: &Arc<Self>, key: &Jv) -> Option<Jv> {
+        let name = key.as_str()?;
+        if let Some(output) = self.outputs.get(name)? {
+            return Some(output.clone());
+        }
+        if let Some(Ok(mut read)) = self.read.as_ref().map(|read| read.lock()) {
+            read.get_or_insert_with(|| name.to_owned());
+        }
+        Some(Jv::from_object(Absent))
+    }
 }
 
 /// The output of a task that has none. Its fields are absent too, so that `| default(…)` may stand
-/// at the end of a path; anything else that looks at it notes the task's name.
-struct Absent {
-    task: String,
-    read: Arc<Mutex<Option<String>>>,
-}
-
-impl Absent {
-    fn note(&self) {
-        if let Ok(mut read) = self.read.lock() {
-            read.get_or_insert_with(|| self.task.clone());
-        }
-    }
-}
-
-impl fmt::Debug for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "absent output of {}", self.task)
-    }
-}
+/// at the end of a path.
+#[derive(Debug)]
+struct Absent;
 
 impl Object for Absent {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
@@ -158,26 +153,6 @@ impl Object for Absent {
 
     fn get_value(self: &Arc<Self>, _key: &Jv) -> Option<Jv> {
         Some(Jv::from_dyn_object(Arc::clone(self)))
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        self.note();
-        Enumerator::NonEnumerable
-    }
-
-    fn is_true(self: &Arc<Self>) -> bool {
-        self.note();
-        false
-    }
-
-    fn custom_cmp(self: &Arc<Self>, _other: &DynObject) -> Option<std::cmp::Ordering> {
-        self.note();
-        None
-    }
-
-    fn render(self: &Arc<Self>, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.note();
-        Ok(())
     }
 }
 
@@ -219,10 +194,6 @@ fn from_json(value: &Value) -> Jv {
 fn to_json(value: &Jv, depth: usize) -> Result<Value, String> {
     if depth > DEPTH_MAX {
         return Err("the result is nested too deeply".to_owned());
-    }
-    if let Some(absent) = value.downcast_object_ref::<Absent>() {
-        absent.note();
-        return Ok(Value::Null);
     }
     match value.kind() {
         ValueKind::None => Ok(Value::Null),

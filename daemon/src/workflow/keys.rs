@@ -91,7 +91,7 @@ impl Section {
 }
 
 /// The largest whole number that counts anything in a file.
-const COUNT_MAX: i64 = u32::MAX as i64;
+pub(super) const COUNT_MAX: i64 = u32::MAX as i64;
 const COUNT: Shape = Shape::Integer {
     min: 1,
     max: COUNT_MAX,

@@ -34,6 +34,9 @@ mod url_pattern;
 mod value;
 mod wiring;
 
+#[cfg(test)]
+mod tests;
+
 pub use compile::{Compiled, compile};
 pub use environment::Environment;
 pub use model::Workflow;

@@ -186,6 +186,7 @@ pub(super) fn suggestion<'c>(
     // A third of the letters may differ: more is another word.
     if let Some((distance, near)) = nearest
         && distance <= (word.chars().count() / 3).max(1)
+        && distance < word.chars().count()
     {
         return Some(format!("did you mean `{near}`?"));
     }
@@ -199,12 +200,21 @@ pub(super) fn suggestion<'c>(
         return Some(format!("did you mean `{near}`?"));
     }
     // More than a line of names helps nobody.
-    match candidates.len() {
+    let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
+    match list.len() {
         0 => None,
-        1..=8 => {
-            let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
-            Some(format!("there is {}", list.join(", ")))
-        }
+        1 => Some(format!("there is only {}", listed(&list))),
+        2..=10 => Some(format!("there are {}", listed(&list))),
         _ => None,
+    }
+}
+
+/// `a, b and c`.
+pub(super) fn listed(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }

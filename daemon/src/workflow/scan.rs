@@ -52,6 +52,8 @@ enum Token {
     Text(String),
     Number(Option<usize>),
     Sign(&'static str),
+    /// Letters of other scripts.
+    Foreign,
     Other,
 }
 
@@ -251,6 +253,9 @@ fn token(rest: &str) -> (Option<Token>, usize) {
         }
         return (Some(Token::Text(value)), length.min(rest.len()));
     }
+    if first.is_alphanumeric() {
+        return (Some(Token::Foreign), run(char::is_alphanumeric));
+    }
     match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
         Some(sign) => (Some(Token::Sign(sign)), sign.len()),
         None => (Some(Token::Other), first.len_utf8()),
@@ -292,6 +297,11 @@ impl Reader {
     fn read(&mut self) {
         while let Some(token) = self.token(self.at) {
             let Token::Name(name) = token.clone() else {
+                if *token == Token::Foreign {
+                    let message = "a name here has only letters a-z, digits and `_`".to_owned();
+                    let help = "text stands in quotes";
+                    self.problem(self.at, message, Some(help.to_owned()));
+                }
                 self.at += 1;
                 continue;
             };
@@ -363,7 +373,9 @@ impl Reader {
                         break;
                     }
                     let segment = Segment::Field(name.clone());
-                    self.step(&mut path, segment, step, 2);
+                    // The place is the name, without its dot.
+                    let start = self.span(self.at + 1).start;
+                    self.step(&mut path, segment, start, 2);
                 }
                 (Some(Token::Sign("[")), Some(Token::Text(name)), Some(Token::Sign("]"))) => {
                     let segment = Segment::Field(name.clone());

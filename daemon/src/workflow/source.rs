@@ -102,6 +102,7 @@ pub(super) fn parse<'t>(text: &'t str, report: &mut Report) -> Option<(DeTable<'
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut whole = true;
+    let mut lines = Vec::new();
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         if error.message() == "duplicate key" {
@@ -109,9 +110,47 @@ pub(super) fn parse<'t>(text: &'t str, report: &mut Report) -> Option<(DeTable<'
             continue;
         }
         whole = false;
-        report.error(span, format!("this is not valid TOML: {}", error.message()));
+        // One mistake often breaks the rest of its line in several ways.
+        let line = report.line(span.start);
+        if lines.contains(&line) {
+            continue;
+        }
+        lines.push(line);
+        let (message, help) = reworded(error.message(), &span);
+        let remark = report.error(span, message);
+        if let Some(help) = help {
+            remark.help(help);
+        }
     }
     Some((table.into_inner(), whole))
+}
+
+/// The parser's words for the commonest slips are about grammar; these are about the slip.
+fn reworded(message: &str, span: &Range<usize>) -> (String, Option<&'static str>) {
+    let known = [
+        (
+            "missing escaped value",
+            "this is no escape",
+            "write \\\\ for a backslash, or put the text in 'single quotes'",
+        ),
+        (
+            "invalid basic string, expected `\"`",
+            "this text is never closed",
+            "end it with a quote on the same line",
+        ),
+    ];
+    if message.starts_with("string values must be quoted") {
+        return if span.is_empty() {
+            ("a value is missing here".to_owned(), None)
+        } else {
+            ("text must stand in quotes".to_owned(), None)
+        };
+    }
+    let found = known.iter().find(|(start, ..)| message.starts_with(start));
+    match found {
+        Some((_, message, help)) => ((*message).to_owned(), Some(help)),
+        None => (format!("this is not valid TOML: {message}"), None),
+    }
 }
 
 fn duplicate_key(table: &DeTable<'_>, span: Range<usize>, report: &mut Report) {
@@ -119,15 +158,31 @@ fn duplicate_key(table: &DeTable<'_>, span: Range<usize>, report: &mut Report) {
     let key = key.trim_matches(['"', '\'']).to_owned();
     let mut first = None;
     nearest_before(table, &key, span.start, &mut first);
-    let remark = |report: &mut Report| match first {
+    // Of two tables the parser drops the first, so its header is looked up in the text.
+    let first = first.or_else(|| same_header(report.text(), span.start));
+    let message = match first {
         Some(at) => format!(
             "`{key}` is written twice; the first is in line {}",
             report.line(at)
         ),
         None => format!("`{key}` is written twice"),
     };
-    let message = remark(report);
     report.error(span, message).help("keep one of them");
+}
+
+/// An earlier line with the same `[header]` as the line around `at`.
+fn same_header(text: &str, at: usize) -> Option<usize> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |at| at + 1);
+    let header = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
+    let own = header(text.get(start..)?.lines().next()?);
+    let mut line_start = 0;
+    for line in text.get(..start)?.split_inclusive('\n') {
+        if own.starts_with('[') && header(line) == own {
+            return Some(line_start);
+        }
+        line_start += line.len();
+    }
+    None
 }
 
 /// The last place before `limit` where this key stands: the parser keeps the first of two.

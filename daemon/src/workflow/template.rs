@@ -131,10 +131,14 @@ fn text_template<'n>(
     view: View<'_, 'n>,
     report: &mut Report,
 ) -> Template {
-    let parts = parts(text, node.span(), report);
+    // What is broken is not a literal: nothing more is concluded from it.
+    let broken = || Template::Text(Vec::new());
+    let Some(parts) = parts(text, node.span(), report) else {
+        return broken();
+    };
     if let [Part::Expression(source)] = parts.as_slice() {
         let Some((expression, typed)) = expression(source, view, report) else {
-            return Template::Literal(Value::Null);
+            return broken();
         };
         if let (Some(typed), Some(wanted)) = (typed, wanted)
             && let Some(why) = typed.conflict(wanted, 0)
@@ -175,7 +179,7 @@ pub(super) fn condition<'n>(
     view: View<'_, 'n>,
     report: &mut Report,
 ) -> Option<(Expression, Option<Typed<'n>>)> {
-    match parts(text.value, text.span.clone(), report).as_slice() {
+    match parts(text.value, text.span.clone(), report)?.as_slice() {
         [Part::Expression(source)] => expression(source, view, report),
         parts => {
             let bare = !parts.iter().any(|part| matches!(part, Part::Expression(_)));
@@ -194,7 +198,8 @@ pub(super) fn condition<'n>(
 }
 
 /// Cuts text into plain parts and expressions; reports what is no template.
-fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part<'t>> {
+fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Option<Vec<Part<'t>>> {
+    let mut whole_text = true;
     let place = Place::of(text, span, report.text());
     for (mark, what) in [("{%", "statements"), ("{#", "comments")] {
         if let Some(at) = text.find(mark) {
@@ -204,7 +209,7 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
                     format!("there are no {what} here, only `{{{{ }}}}`"),
                 )
                 .help("for this very text write { literal = \"…\" }");
-            return Vec::new();
+            return None;
         }
     }
     let mut parts = Vec::new();
@@ -218,7 +223,7 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
             report
                 .error(place.at(start..start + 2), "this `{{` is never closed")
                 .help("close it with `}}`, or write { literal = \"…\" } for this very text");
-            return Vec::new();
+            return None;
         };
         let inner = text.get(start + 2..end).unwrap_or_default();
         let trimmed = inner.trim();
@@ -226,10 +231,12 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
         let whole = place.at(start..end + 2);
         if trimmed.is_empty() {
             report.error(whole, "there is nothing between these braces");
+            whole_text = false;
         } else if inner.starts_with('-') || inner.ends_with('-') {
             report
                 .error(whole, "`{{-` and `-}}` mean nothing here")
                 .help("white space is kept as written; for a negative number leave a space");
+            whole_text = false;
         } else {
             parts.push(Part::Expression(At::new(
                 trimmed,
@@ -241,7 +248,7 @@ fn parts<'t>(text: &'t str, span: Range<usize>, report: &mut Report) -> Vec<Part
     if let Some(plain) = text.get(rest..).filter(|plain| !plain.is_empty()) {
         parts.push(Part::Text(plain));
     }
-    parts
+    whole_text.then_some(parts)
 }
 
 /// Where the inside of a string stands in the file. With escapes only the whole is known.
@@ -292,7 +299,7 @@ fn expression<'n>(
         problems,
     } = scan::scan(text);
     let errors = report.len();
-    let clean = problems.is_empty();
+
     for problem in problems {
         let remark = report.error(place(problem.span), problem.message);
         if let Some(help) = problem.help {
@@ -308,12 +315,18 @@ fn expression<'n>(
         let segments = path.segments.iter().map(|(segment, _)| segment.clone());
         Some((Root::named(&path.root)?, segments.collect()))
     });
-    // The language's own syntax comes last: what the scan refuses reads badly in its words.
-    match Expression::compile(text, walk, tasks) {
+
+    let guarded: Vec<usize> = paths
+        .iter()
+        .filter(|path| path.guarded && path.root == "tasks")
+        .map(|path| path.span.start)
+        .collect();
+    match Expression::compile(text, walk, tasks, &guarded) {
         Ok(expression) if report.len() == errors => Some((expression, typed.filter(|_| pure))),
         Ok(_) => None,
         Err(message) => {
-            if clean {
+            // What the checks above refuse reads badly in the language's own words.
+            if report.len() == errors {
                 report.error(
                     place(0..text.len()),
                     format!("this is no expression: {message}"),
@@ -388,7 +401,11 @@ fn resolve<'n>(
             } else {
                 Typed::of(facts.output)
             };
-            let what = format!("the output of {}", facts.uses);
+            let what = if facts.is_list {
+                "this".to_owned()
+            } else {
+                format!("the output of {}", facts.uses)
+            };
             steps(typed, path, 1, &what, place, report)
         }
     }

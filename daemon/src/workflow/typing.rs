@@ -241,13 +241,12 @@ impl<'a> Typed<'a> {
         {
             let list = |values: &[Value]| {
                 let shown: Vec<String> = values.iter().take(8).map(Value::to_string).collect();
-                shown.join(", ")
+                match shown.as_slice() {
+                    [one] => one.clone(),
+                    some => format!("one of {}", some.join(", ")),
+                }
             };
-            return Some(format!(
-                "one of {}, but one of {} is wanted",
-                list(&have),
-                list(&want)
-            ));
+            return Some(format!("{}, but {} is wanted", list(&have), list(&want)));
         }
         let only = self.kinds() & wanted.kinds();
         if only == 32

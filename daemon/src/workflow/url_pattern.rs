@@ -60,6 +60,9 @@ pub(super) fn parse(text: &str) -> Result<UrlPattern, WrongPattern> {
         Some(tail) => (true, format!("{LABEL}.{tail}")),
         None => (false, authority.to_owned()),
     };
+    if authority.is_empty() {
+        return wrong("this url names no host", "");
+    }
     if authority.contains('*') {
         return wrong(
             "`*` in a host may only be its first label",

@@ -14,7 +14,7 @@ use super::environment::ModuleFacts;
 use super::expression::Template;
 use super::grant::{Grants, KvGrant};
 use super::input::explain;
-use super::report::Report;
+use super::report::{Report, listed, suggestion};
 use super::scan::Segment;
 use super::template::{View, template};
 use super::typing::{Typed, is_open, required};
@@ -45,10 +45,11 @@ pub(super) fn with<'n>(
         }
     };
     let mut templates = Vec::with_capacity(fields.len());
+    let mut meant = Vec::new();
     for field in &fields {
         let wanted = target.and_then(|target| {
-            let known = takes(target, field.key);
-            if !known {
+            if !takes(target, field.key) {
+                meant.extend(suggestion(field.key, taken(target.schema)));
                 let message = format!("{} takes no `{}`", target.title, field.key);
                 report
                     .error(field.key_span.clone(), message)
@@ -72,7 +73,7 @@ pub(super) fn with<'n>(
                 .map(|f| f.node)
         };
         check_literals(target, &literals.collect(), &node, report);
-        missing(task, target, &templates, report);
+        missing(task, target, &templates, &meant, report);
     }
     Template::Object(templates)
 }
@@ -100,8 +101,14 @@ pub(super) fn check_literals<'d>(
         return;
     };
     let value = Value::Object(literals.clone());
+    let mut told: Vec<String> = Vec::new();
     for error in validator.iter_errors(&value) {
         let path = error.instance_path().as_str().to_owned();
+        // One value may break several rules; the first is enough to look at it.
+        if told.contains(&path) {
+            continue;
+        }
+        told.push(path.clone());
         // About the object itself: fields that are absent here may come from elsewhere.
         let Some(field) = path.split('/').nth(1).map(unescaped) else {
             continue;
@@ -140,12 +147,14 @@ fn missing(
     task: &DraftTask<'_>,
     target: &Target<'_>,
     with: &[(String, Template)],
+    meant: &[String],
     report: &mut Report,
 ) {
     let absent: Vec<&str> = required(target.schema)
         .into_iter()
         .filter(|name| !target.defaults.contains_key(*name))
         .filter(|name| !with.iter().any(|(given, _)| given == name))
+        .filter(|name| !meant.contains(&format!("did you mean `{name}`?")))
         .collect();
     if absent.is_empty() {
         return;
@@ -158,7 +167,7 @@ fn missing(
     let list: Vec<String> = absent.iter().map(|name| format!("`{name}`")).collect();
     let fields: Vec<String> = absent.iter().map(|name| format!("{name} = …")).collect();
     report
-        .error(at, format!("{} needs {}", target.title, list.join(" and ")))
+        .error(at, format!("{} needs {}", target.title, listed(&list)))
         .help(format!("write with = {{ {} }}", fields.join(", ")));
 }
 
@@ -221,7 +230,7 @@ pub(super) fn capabilities(
                 span.clone(),
                 format!(
                     "module `{name}` imports {}, which this task does not grant",
-                    denied.join(" and ")
+                    listed(&denied)
                 ),
             )
             .help("such a call is answered with a denial");
