@@ -42,17 +42,21 @@ impl EngineHandle {
 
     /// Accepts a run. Returns after its commit; dropping the call does not undo it.
     pub async fn trigger(&self, request: TriggerRequest) -> Result<Accepted, TriggerError> {
-        self.admit(Admission::new(request, self.0.clock.now())).await
+        self.admit(Admission::new(request, self.0.clock.now()))
+            .await
     }
 
     async fn admit(
         &self,
         (admission, answer): (Admission, oneshot::Receiver<Result<Accepted, TriggerError>>),
     ) -> Result<Accepted, TriggerError> {
-        self.0.triggers.try_send(admission).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => TriggerError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => TriggerError::Stopping,
-        })?;
+        self.0
+            .triggers
+            .try_send(admission)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => TriggerError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => TriggerError::Stopping,
+            })?;
         self.0.waiting_triggers.fetch_add(1, Ordering::Relaxed);
         let outcome = answer.await.unwrap_or(Err(TriggerError::Stopping));
         self.0.waiting_triggers.fetch_sub(1, Ordering::Relaxed);
@@ -110,6 +114,7 @@ impl EngineHandle {
 
     /// Waits for the end of a run and says how it ended.
     pub async fn wait(&self, run: RunId) -> Result<Status, WaitError> {
+        let mut events = self.events();
         loop {
             let (answer, status) = oneshot::channel();
             self.tell(Intake::Wait { run, answer });
@@ -124,7 +129,34 @@ impl EngineHandle {
                 Some(image) if image.run.status.is_final() => return Ok(image.run.status),
                 Some(_) => {}
             }
-            self.0.clock.wait_until(self.0.clock.now().after(FOREIGN_LOOK)).await;
+            if let Some(status) = self.finish_of(run, &mut events).await {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Waits for news of a run that is not in memory: it is claimed and ends here, or enough time
+    /// passes to look again.
+    async fn finish_of(
+        &self,
+        run: RunId,
+        events: &mut broadcast::Receiver<EngineEvent>,
+    ) -> Option<Status> {
+        let look = self.0.clock.now().after(FOREIGN_LOOK);
+        let timer = self.0.clock.wait_until(look);
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                () = &mut timer => return None,
+                event = events.recv() => match event {
+                    Ok(EngineEvent::Finished { run_id, status, .. }) if run_id == run => {
+                        return Some(status);
+                    }
+                    Ok(_) => {}
+                    // Something was missed, perhaps this.
+                    Err(_) => return None,
+                },
+            }
         }
     }
 

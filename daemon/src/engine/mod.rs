@@ -22,21 +22,17 @@ mod active;
 mod attempt;
 mod book;
 mod child;
+mod commits;
 mod conductor;
 mod errand;
 mod handle;
 mod input;
 mod intake;
+mod messages;
 mod outcome;
 mod recover;
 mod rerun;
 mod step;
-#[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod tests_fault;
 mod writer;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::event::{Decision, Ending, Event, Note, Reason, Refusal, Step, Unit};
-use super::failure::{Failure, FailureSource};
+use super::failure::Failure;
 use super::retry;
 use super::state::{Each, RunState, Stop, UnitRecord};
 use super::status::Status;
@@ -392,9 +392,4 @@ fn take_pending(each: &Each, task: TaskIndex) -> Vec<Unit> {
         .filter(|(_, (record, _))| matches!(record.status, Status::Waiting | Status::Interrupted))
         .map(|(item, _)| Unit::item(task, item))
         .collect()
-}
-
-/// The failure that stands for a cancel in an attempt's record.
-pub fn cancelled(reason: &str) -> Failure {
-    Failure::permanent(FailureSource::Cancel, super::state::CANCELLED, reason)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::event::{Changes, Reason, Unit};
+use super::event::{Changes, Note, Reason, Unit};
 use super::graph::Graph;
 use super::status::Status;
 use crate::clock::Timestamp;
@@ -401,9 +401,14 @@ impl RunState {
         self.stop.is_some()
     }
 
-    /// Whether something could begin if there were room.
-    pub fn wants_room(&self) -> bool {
-        !self.ready.is_empty()
+    /// How many units could begin if there were room.
+    pub fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// What happened since the last time, in order; `take_changes` has what is left of it.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.changes.notes)
     }
 
     /// When the next retry is due.

@@ -338,7 +338,7 @@ fn a_cancel_ends_what_has_not_begun_and_waits_for_what_runs() {
     assert!(!run.state.record().status.is_final());
     run.end(
         run.unit("one"),
-        Ending::Failed(super::machine::cancelled("enough")),
+        Ending::Failed(Failure::cancelled("enough")),
     );
     assert_eq!(status(&run, "one"), Status::Cancelled);
     assert_eq!(job_statuses(&run), [Status::Cancelled, Status::Cancelled]);
