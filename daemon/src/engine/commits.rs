@@ -10,7 +10,7 @@ use super::intake::Loaded;
 use super::outcome::Happening;
 use super::{Accepted, EngineEvent, TriggerError};
 use crate::broker::journal::Entries;
-use crate::id::RunId;
+use crate::id::{DaemonId, RunId};
 use crate::run::failure::Failure;
 use crate::run::status::Status;
 use crate::store::rows::{RunChange, RunImage, RunRow, RunUpdate, Transition};
@@ -288,7 +288,7 @@ impl Conductor {
             self.condemn(doomed, "version.misfit", &misfit.to_string());
             return;
         }
-        self.go_on(run);
+        self.go_on(run, Some(self.daemon));
     }
 
     /// A claimed run comes into memory.
@@ -314,14 +314,14 @@ impl Conductor {
                 for order in arrival.orders {
                     self.obey(order);
                 }
-                self.go_on(run);
+                self.go_on(run, None);
             }
             Err(misfit) => self.condemn(doomed, "version.misfit", &misfit.to_string()),
         }
     }
 
     /// After reading: what never began begins, what died is taken in.
-    fn go_on(&mut self, run: RunId) {
+    fn go_on(&mut self, run: RunId, mine: Option<DaemonId>) {
         let Some(active) = self.runs.get_mut(&run) else {
             return;
         };
@@ -329,7 +329,7 @@ impl Conductor {
             self.finish(run);
             return;
         }
-        let starts = active.adopt(self.daemon);
+        let starts = active.adopt(mine);
         self.taken += starts.len();
         self.begin_all(run, starts);
         self.dirty.push_back(run);

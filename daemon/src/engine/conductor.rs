@@ -77,6 +77,7 @@ pub(super) struct Conductor {
     pub compiled: HashMap<Digest, Arc<Compiled>>,
     /// Whether the store knows this daemon, so that it may own runs.
     pub alive: bool,
+    pub beating: bool,
     pub claiming: bool,
     /// Whether runs without an owner are known to wait in the store.
     pub backlog: bool,
@@ -130,6 +131,7 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         wakes: BTreeSet::new(),
         compiled: HashMap::new(),
         alive: false,
+        beating: false,
         claiming: false,
         backlog: true,
         beat_at: now,
@@ -376,7 +378,10 @@ impl Conductor {
         let now = self.now();
         if self.beat_at <= now {
             self.beat_at = now.after(self.settings.heartbeat);
-            self.errands.beat();
+            // A store that hangs gets one call, not a heap of them.
+            if !std::mem::replace(&mut self.beating, true) {
+                self.errands.beat();
+            }
         }
         if self.claim_at <= now {
             self.claim_at = now.after(self.settings.claim);

@@ -86,6 +86,7 @@ impl Conductor {
     }
 
     fn beaten(&mut self, result: Result<(), StoreError>) {
+        self.beating = false;
         match result {
             Ok(()) => {
                 self.store_health = Ok(());

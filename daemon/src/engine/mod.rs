@@ -33,6 +33,12 @@ mod outcome;
 mod recover;
 mod rerun;
 mod step;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_fault;
 mod writer;
 
 use std::sync::Arc;

@@ -47,10 +47,10 @@ impl Active {
         Ok(())
     }
 
-    /// Settles what became of the attempts that are recorded as running. Those of this daemon and
-    /// epoch whose guest neither runs nor has ended never began: they begin now. All others died
-    /// with their daemon.
-    pub(super) fn adopt(&mut self, daemon: DaemonId) -> Vec<Start> {
+    /// Settles what became of the attempts that are recorded as running. If the run never left this
+    /// memory (`mine`), those of this daemon and epoch whose guest neither runs nor has ended never
+    /// began: they begin now. All others died with their daemon.
+    pub(super) fn adopt(&mut self, mine: Option<DaemonId>) -> Vec<Start> {
         let ended: HashSet<AttemptId> = self
             .inbox
             .iter()
@@ -70,7 +70,7 @@ impl Active {
                         .get(&unit)
                         .is_some_and(|live| live.attempt == row.attempt_id) => {}
                 (Some(row), Some(input))
-                    if row.daemon_id == daemon && row.lease_epoch == self.epoch =>
+                    if Some(row.daemon_id) == mine && row.lease_epoch == self.epoch =>
                 {
                     starts.push(Start {
                         unit,
