@@ -72,6 +72,11 @@ impl Failure {
         }
     }
 
+    /// The failure of an attempt that someone stopped.
+    pub fn cancelled(reason: impl Into<String>) -> Self {
+        Self::permanent(FailureSource::Cancel, "cancelled", reason)
+    }
+
     /// The shortest sensible wait before another attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_ms.map(Duration::from_millis)

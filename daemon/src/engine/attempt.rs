@@ -1,0 +1,135 @@
+//! A guest under way: begun after its row is durable, watched by a task of its own.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::active::{Active, Live, Start};
+use super::child::{self, Child};
+use super::handle::Shared;
+use super::intake::Intake;
+use crate::broker::identity::AttemptIdentity;
+use crate::broker::journal::Journal;
+use crate::id::RunId;
+use crate::run::event::Unit;
+use crate::run::failure::{Failure, FailureSource};
+use crate::run::key::idempotency_key;
+use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
+use crate::workflow::model::Uses;
+
+/// Begins an attempt. Answers it and whether it keeps its slot: one that waits for another run
+/// does not, because that run needs slots.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    invoke: &Arc<dyn Invoke>,
+    active: &Active,
+    start: &Start,
+) -> (Live, bool) {
+    let cancel = CancellationToken::new();
+    let journal = Arc::new(Journal::default());
+    let task = active.graph().workflow().task(start.unit.task);
+    let identity = Arc::new(identity(active, start));
+    let run = active.id();
+    let live = Live {
+        attempt: start.attempt,
+        cancel: cancel.clone(),
+        journal: Arc::clone(&journal),
+        released: false,
+    };
+    let slot = match &task.uses {
+        Uses::Module { digest, .. } => {
+            let invocation = Invocation {
+                module: *digest,
+                input: Arc::clone(&start.input),
+                identity,
+                grants: Arc::clone(&task.grants),
+                limits: task.limits,
+                journal,
+                cancel,
+            };
+            let invoke = Arc::clone(invoke);
+            let guest = async move { invoke.invoke(invocation).await };
+            watch(shared.intake.clone(), run, start, true, guest);
+            true
+        }
+        Uses::Workflow { name, version } => {
+            let child = Child {
+                shared: Arc::clone(shared),
+                name: name.clone(),
+                version: *version,
+                identity,
+                // A child that failed stays failed: the next attempt after a failure is another.
+                round: active.state.unit(start.unit).record().failures,
+                input: Arc::clone(&start.input),
+                cancel,
+            };
+            watch(shared.intake.clone(), run, start, false, child::run(child));
+            false
+        }
+    };
+    (live, slot)
+}
+
+fn watch(
+    intake: mpsc::UnboundedSender<Intake>,
+    run: RunId,
+    start: &Start,
+    slot: bool,
+    guest: impl Future<Output = AttemptReport> + Send + 'static,
+) {
+    let (unit, attempt): (Unit, _) = (start.unit, start.attempt);
+    tokio::spawn(async move {
+        let report = AssertUnwindSafe(guest).catch_unwind().await;
+        let report = report.unwrap_or_else(|_| {
+            ended_with(Failure::retryable(
+                FailureSource::Host,
+                "host.panic",
+                "the host failed while it ran the task",
+            ))
+        });
+        // Without a conductor the attempt is read as interrupted by the next owner.
+        let _ = intake.send(Intake::Ended {
+            run,
+            unit,
+            attempt,
+            report,
+            slot,
+        });
+    });
+}
+
+/// A report without use of anything.
+pub(super) fn ended_with(failure: Failure) -> AttemptReport {
+    AttemptReport {
+        outcome: Err(failure),
+        cpu: Duration::ZERO,
+        memory_peak_bytes: 0,
+    }
+}
+
+fn identity(active: &Active, start: &Start) -> AttemptIdentity {
+    let workflow = active.graph().workflow();
+    let task = workflow.task(start.unit.task);
+    let job = &workflow.job(task.job).name;
+    AttemptIdentity {
+        organization: active.row.organization_id,
+        run_id: active.row.run_id,
+        workflow: active.row.workflow_name.clone(),
+        job: job.clone(),
+        task: task.name.clone(),
+        item_index: start.unit.item,
+        attempt: start.number,
+        trace_id: active.row.trace_id.clone(),
+        idempotency_key: idempotency_key(
+            active.row.origin_run_id,
+            job,
+            &task.name,
+            start.unit.item,
+        ),
+        scheduled_at: active.row.scheduled_at,
+    }
+}

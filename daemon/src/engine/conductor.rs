@@ -1,0 +1,470 @@
+//! The conductor: one task, the only place where active runs live in memory. It never waits for
+//! the store or a guest; it takes messages in bursts, lets the runs that they concern make a step,
+//! and hands what they want written to the writer whenever that is idle.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::active::{Active, Compiled};
+use super::errand::Errands;
+use super::handle::{EngineHandle, Shared};
+use super::intake::{Admission, Intake};
+use super::outcome::Happening;
+use super::step::Frame;
+use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, writer};
+use crate::clock::Timestamp;
+use crate::id::{DaemonId, Digest, RunId};
+use crate::run::status::Status;
+use crate::sandbox::invoke::Invoke;
+use crate::store::rows::{CommandRow, Transition};
+use crate::workflow::model::Workflow;
+
+/// Messages taken in before the runs make their steps: long enough to fill a commit, short enough
+/// that none waits a noticeable time.
+const BURST: usize = 1_024;
+/// Events a slow follower may fall behind before it has to look for itself.
+const EVENTS_KEPT: usize = 4_096;
+/// Workflows whose derived form is kept although no run needs it at the moment.
+const COMPILED_KEPT: usize = 256;
+/// How long past its deadline a stop waits for a store that does not answer.
+pub(super) const LEAVE_AT_LAST: std::time::Duration = std::time::Duration::from_secs(5);
+
+pub(super) type TriggerAnswer = oneshot::Sender<Result<Accepted, TriggerError>>;
+
+/// A stop under way.
+pub(super) struct Leaving {
+    pub deadline: Timestamp,
+    pub answer: oneshot::Sender<Drained>,
+    pub drained: Drained,
+    /// Whether attempts have been told to stop.
+    pub cut: bool,
+    /// Whether the runs are being given back.
+    pub released: bool,
+}
+
+/// A run on its way into memory.
+#[derive(Default)]
+pub(super) struct Arrival {
+    pub epoch: i64,
+    pub orders: Vec<CommandRow>,
+}
+
+pub(super) struct Conductor {
+    pub shared: Arc<Shared>,
+    pub invoke: Arc<dyn Invoke>,
+    pub settings: Settings,
+    pub daemon: DaemonId,
+    pub errands: Errands,
+    pub runs: HashMap<RunId, Active>,
+    pub arriving: HashMap<RunId, Arrival>,
+    /// Who waits for an insert.
+    pub answers: HashMap<RunId, TriggerAnswer>,
+    /// Who waits for an end.
+    pub waiters: HashMap<RunId, Vec<oneshot::Sender<Option<Status>>>>,
+    pub outbox: VecDeque<Transition>,
+    pub writing: bool,
+    /// Slots that are taken: by guests, by starts in flight, by credits.
+    pub taken: usize,
+    /// Runs that wait for a slot, first come first served, one slot a turn.
+    pub hungry: VecDeque<RunId>,
+    /// Runs that have something to take in.
+    pub dirty: VecDeque<RunId>,
+    pub wakes: BTreeSet<(Timestamp, RunId)>,
+    pub compiled: HashMap<Digest, Arc<Compiled>>,
+    /// Whether the store knows this daemon, so that it may own runs.
+    pub alive: bool,
+    pub beating: bool,
+    pub claiming: bool,
+    /// Whether runs without an owner are known to wait in the store.
+    pub backlog: bool,
+    pub beat_at: Timestamp,
+    pub claim_at: Timestamp,
+    pub flush_at: Option<Timestamp>,
+    pub leaving: Option<Leaving>,
+    pub gone: bool,
+    pub store_health: Result<(), String>,
+    pub health: watch::Sender<Health>,
+    door: mpsc::UnboundedSender<Vec<Transition>>,
+}
+
+/// Starts the conductor and the writer.
+pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
+    let (intake, messages) = mpsc::unbounded_channel();
+    let (triggers, admissions) = mpsc::channel(parts.settings.queue.max(1));
+    let (health, health_reader) = watch::channel(Health {
+        store: Ok(()),
+        draining: false,
+        active_runs: 0,
+        attempts: 0,
+    });
+    let door = writer::start(Arc::clone(&parts.store), intake.clone());
+    let now = parts.clock.now();
+    let shared = Arc::new(Shared {
+        store: parts.store,
+        clock: parts.clock,
+        versions: parts.versions,
+        intake,
+        triggers,
+        waiting_triggers: AtomicUsize::new(0),
+        events: broadcast::Sender::new(EVENTS_KEPT),
+        health: health_reader,
+    });
+    let conductor = Conductor {
+        errands: Errands::new(Arc::clone(&shared), daemon, &parts.settings),
+        shared: Arc::clone(&shared),
+        invoke: parts.invoke,
+        settings: parts.settings,
+        daemon,
+        runs: HashMap::new(),
+        arriving: HashMap::new(),
+        answers: HashMap::new(),
+        waiters: HashMap::new(),
+        outbox: VecDeque::new(),
+        writing: false,
+        taken: 0,
+        hungry: VecDeque::new(),
+        dirty: VecDeque::new(),
+        wakes: BTreeSet::new(),
+        compiled: HashMap::new(),
+        alive: false,
+        beating: false,
+        claiming: false,
+        backlog: true,
+        beat_at: now,
+        claim_at: now,
+        flush_at: None,
+        leaving: None,
+        gone: false,
+        store_health: Ok(()),
+        health,
+        door,
+    };
+    tokio::spawn(conductor.run(messages, admissions));
+    EngineHandle::new(shared)
+}
+
+type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Conductor {
+    async fn run(
+        mut self,
+        mut messages: mpsc::UnboundedReceiver<Intake>,
+        mut admissions: mpsc::Receiver<Admission>,
+    ) {
+        let mut alarm: (Option<Timestamp>, Alarm) = (None, Box::pin(std::future::pending()));
+        while !self.gone {
+            let at = self.next_alarm();
+            // Making a timer is dear compared with a message, and most messages change nothing.
+            if alarm.0 != Some(at) {
+                let clock = Arc::clone(&self.shared.clock);
+                let wait = async move { clock.wait_until(at).await };
+                alarm = (Some(at), Box::pin(wait));
+            }
+            tokio::select! {
+                biased;
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return,
+                },
+                () = &mut alarm.1 => {
+                    alarm = (None, Box::pin(std::future::pending()));
+                    self.on_alarm();
+                }
+                admission = admissions.recv(), if self.has_appetite() => match admission {
+                    Some(admission) => self.admit(admission),
+                    None => return,
+                },
+            }
+            for _ in 0..BURST {
+                match messages.try_recv() {
+                    Ok(message) => self.take(message),
+                    Err(_) => break,
+                }
+            }
+            while self.has_appetite() {
+                match admissions.try_recv() {
+                    Ok(admission) => self.admit(admission),
+                    Err(_) => break,
+                }
+            }
+            self.settle();
+            self.flush();
+            self.leave_if_empty();
+            self.publish_health();
+        }
+    }
+
+    /// Whether new runs may be taken in: the store knows us and the next commit has room.
+    fn has_appetite(&self) -> bool {
+        (self.alive || self.leaving.is_some())
+            && self.outbox.len() + self.dirty.len() < self.settings.batch
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    pub(super) fn compile(&mut self, workflow: &Arc<Workflow>) -> Arc<Compiled> {
+        if self.compiled.len() > COMPILED_KEPT {
+            self.compiled
+                .retain(|_, compiled| Arc::strong_count(compiled) > 1);
+        }
+        let compiled = self
+            .compiled
+            .entry(workflow.version)
+            .or_insert_with(|| Arc::new(Compiled::new(Arc::clone(workflow))));
+        Arc::clone(compiled)
+    }
+
+    fn admit(&mut self, admission: Admission) {
+        let Admission {
+            run: admission,
+            answer,
+        } = admission;
+        if self.leaving.is_some() {
+            // A caller that has gone does not need the answer.
+            let _ = answer.send(Err(TriggerError::Stopping));
+            return;
+        }
+        let run = admission.row.run_id;
+        let compiled = self.compile(&admission.workflow);
+        let now = self.now();
+        let room = self.runs.len() + self.arriving.len() < self.settings.active_runs;
+        self.answers.insert(run, answer);
+        let owner = room.then_some(self.daemon);
+        let mut active = Active::admit(admission, compiled, owner, now);
+        if room {
+            self.runs.insert(run, active);
+            self.dirty.push_back(run);
+        } else {
+            self.outbox.push_back(active.insert_only(now));
+        }
+    }
+
+    /// Gives free slots to those who wait and lets dirty runs make their steps, until both rest.
+    fn settle(&mut self) {
+        loop {
+            self.feed();
+            let Some(run) = self.dirty.pop_front() else {
+                return;
+            };
+            self.step(run);
+        }
+    }
+
+    fn feed(&mut self) {
+        while self.taken < self.settings.slots && self.leaving.is_none() {
+            let Some(run) = self.hungry.pop_front() else {
+                return;
+            };
+            let Some(active) = self.runs.get_mut(&run) else {
+                continue;
+            };
+            active.queued = false;
+            if active.hunger() == 0 {
+                continue;
+            }
+            active.credit += 1;
+            self.taken += 1;
+            if active.hunger() > 0 {
+                active.queued = true;
+                self.hungry.push_back(run);
+            }
+            self.dirty.push_back(run);
+        }
+    }
+
+    fn step(&mut self, run: RunId) {
+        let now = self.now();
+        let leaving = self.leaving.is_some();
+        let Some(active) = self.runs.get_mut(&run).filter(|active| active.is_idle()) else {
+            return;
+        };
+        if active.inbox.is_empty() && active.credit == 0 && active.revision > 0 && !active.fresh {
+            return;
+        }
+        active.fresh = false;
+        // Whoever waits goes first; only if nobody does may a run take more than it was given.
+        let free = match self.hungry.is_empty() {
+            true => self.settings.slots.saturating_sub(self.taken),
+            false => 0,
+        };
+        self.taken -= active.credit;
+        let mut room = if leaving { 0 } else { active.credit + free };
+        active.credit = 0;
+        let before = room;
+        let mut frame = Frame {
+            daemon: self.daemon,
+            now,
+            room: &mut room,
+        };
+        let transition = active.step(&mut frame);
+        self.taken += before - room;
+        if active.hunger() > 0 && !active.queued && !leaving {
+            active.queued = true;
+            self.hungry.push_back(run);
+        }
+        if active.state.is_stopping() {
+            active.live.values().for_each(|live| live.cancel.cancel());
+        }
+        let wanting = transition.is_none() && active.wants_number;
+        if let Some(transition) = transition {
+            self.outbox.push_back(transition);
+        } else if wanting {
+            self.reread(run, Vec::new());
+        }
+        self.set_wake(run);
+    }
+
+    pub(super) fn set_wake(&mut self, run: RunId) {
+        let Some(active) = self.runs.get_mut(&run) else {
+            return;
+        };
+        let wake = active.next_wake();
+        if wake == active.wake {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut active.wake, wake) {
+            self.wakes.remove(&(old, run));
+        }
+        if let Some(new) = wake {
+            self.wakes.insert((new, run));
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.writing || self.outbox.is_empty() {
+            return;
+        }
+        let many = self.outbox.len().min(self.settings.batch);
+        let batch = self.outbox.drain(..many).collect();
+        self.writing = self.door.send(batch).is_ok();
+    }
+
+    /// Takes a run out of memory with everything that points to it.
+    pub(super) fn forget(&mut self, run: RunId) -> Option<Active> {
+        let active = self.runs.remove(&run)?;
+        self.taken = self.taken.saturating_sub(active.credit);
+        if let Some(wake) = active.wake {
+            self.wakes.remove(&(wake, run));
+        }
+        Some(active)
+    }
+
+    fn next_alarm(&self) -> Timestamp {
+        let mut at = self.beat_at;
+        if self.leaving.is_none() {
+            at = at.min(self.claim_at);
+        }
+        let leave = self.leaving.as_ref().map(|leaving| {
+            if leaving.cut {
+                leaving.deadline.after(LEAVE_AT_LAST)
+            } else {
+                leaving.deadline
+            }
+        });
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        [leave, wake, self.flush_at]
+            .into_iter()
+            .flatten()
+            .fold(at, Timestamp::min)
+    }
+
+    fn on_alarm(&mut self) {
+        let now = self.now();
+        if self.beat_at <= now {
+            self.beat_at = now.after(self.settings.heartbeat);
+            // A store that hangs gets one call, not a heap of them.
+            if !std::mem::replace(&mut self.beating, true) {
+                self.errands.beat();
+            }
+        }
+        if self.claim_at <= now {
+            self.claim_at = now.after(self.settings.claim);
+            self.claim(true);
+        }
+        while let Some((at, run)) = self.wakes.first().copied()
+            && at <= now
+        {
+            self.wakes.pop_first();
+            if let Some(active) = self.runs.get_mut(&run) {
+                active.wake = None;
+                active.inbox.push(Happening::Due);
+                self.dirty.push_back(run);
+            }
+        }
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush_journals(now);
+        }
+        self.cut_at_deadline(now);
+    }
+
+    /// Asks for runs to claim if there is room, and for orders.
+    pub(super) fn claim(&mut self, look: bool) {
+        let room = self
+            .settings
+            .active_runs
+            .saturating_sub(self.runs.len() + self.arriving.len());
+        let wanted = look || (self.backlog && room > 0);
+        if !self.alive || self.claiming || self.leaving.is_some() || !wanted {
+            return;
+        }
+        self.claiming = true;
+        let limit = room.min(super::messages::CLAIM_MAX);
+        self.errands.claim(u32::try_from(limit).unwrap_or(u32::MAX));
+    }
+
+    fn flush_journals(&mut self, now: Timestamp) {
+        let mut any = false;
+        for (run, active) in &mut self.runs {
+            any |= !active.live.is_empty();
+            // What is reported during a commit waits for the next flush.
+            if !active.is_idle() {
+                continue;
+            }
+            for (unit, live) in &active.live {
+                let entries = live.journal.drain();
+                if !entries.is_empty() {
+                    active.inbox.push(Happening::Reported {
+                        unit: *unit,
+                        attempt: live.attempt,
+                        entries: Arc::new(entries),
+                    });
+                }
+            }
+            if !active.inbox.is_empty() {
+                self.dirty.push_back(*run);
+            }
+        }
+        self.flush_at = any.then(|| now.after(self.settings.flush));
+    }
+
+    pub(super) fn tell(&self, event: EngineEvent) {
+        // Nobody may be listening.
+        let _ = self.shared.events.send(event);
+    }
+
+    fn publish_health(&mut self) {
+        let (runs, attempts) = (self.runs.len(), self.taken);
+        let (store, draining) = (&self.store_health, self.leaving.is_some());
+        self.health.send_if_modified(|health| {
+            let same = health.active_runs == runs
+                && health.attempts == attempts
+                && health.draining == draining
+                && health.store == *store;
+            if !same {
+                *health = Health {
+                    store: store.clone(),
+                    draining,
+                    active_runs: runs,
+                    attempts,
+                };
+            }
+            !same
+        });
+    }
+}

@@ -1,0 +1,207 @@
+//! What upper layers call. Every method may be called from anywhere and dropped at any time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::intake::{Admission, Intake};
+use super::{
+    Accepted, ActiveRun, Cancelled, Drained, EngineEvent, Health, RerunError, RerunMode,
+    RerunVersion, TriggerError, TriggerRequest, Versions, WaitError,
+};
+use crate::clock::Clock;
+use crate::id::{CommandId, OrganizationId, RunId};
+use crate::run::status::Status;
+use crate::store::rows::{CommandKind, CommandRow};
+use crate::store::{Store, StoreError};
+
+/// How often a run of another owner is looked at while someone waits for it.
+const FOREIGN_LOOK: Duration = Duration::from_secs(1);
+
+/// A running engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct EngineHandle(Arc<Shared>);
+
+pub(super) struct Shared {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub versions: Versions,
+    pub intake: mpsc::UnboundedSender<Intake>,
+    pub triggers: mpsc::Sender<Admission>,
+    pub waiting_triggers: AtomicUsize,
+    pub events: broadcast::Sender<EngineEvent>,
+    pub health: watch::Receiver<Health>,
+}
+
+impl EngineHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Accepts a run. Returns after its commit; dropping the call does not undo it.
+    pub async fn trigger(&self, request: TriggerRequest) -> Result<Accepted, TriggerError> {
+        self.admit(Admission::new(request, self.0.clock.now()))
+            .await
+    }
+
+    async fn admit(
+        &self,
+        (admission, answer): (Admission, oneshot::Receiver<Result<Accepted, TriggerError>>),
+    ) -> Result<Accepted, TriggerError> {
+        self.0
+            .triggers
+            .try_send(admission)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => TriggerError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => TriggerError::Stopping,
+            })?;
+        self.0.waiting_triggers.fetch_add(1, Ordering::Relaxed);
+        let outcome = answer.await.unwrap_or(Err(TriggerError::Stopping));
+        self.0.waiting_triggers.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Orders a run's owner to stop it. Durable when it returns; a guest of this engine is told at
+    /// once.
+    pub async fn cancel(&self, run: RunId, reason: &str) -> Result<Cancelled, StoreError> {
+        let organization_id = match self.organization_of(run).await {
+            Some(organization) => organization,
+            None => match self.0.store.load_run(run).await? {
+                None => return Ok(Cancelled::NotFound),
+                Some(image) if image.run.status.is_final() => {
+                    return Ok(Cancelled::AlreadyFinal(image.run.status));
+                }
+                Some(image) => image.run.organization_id,
+            },
+        };
+        let command = CommandRow {
+            command_id: CommandId::generate(),
+            run_id: run,
+            organization_id,
+            kind: CommandKind::Cancel,
+            reason: reason.to_owned(),
+            created_at: self.0.clock.now(),
+        };
+        self.0.store.order(&command).await?;
+        self.tell(Intake::Orders(vec![command]));
+        Ok(Cancelled::Ordered)
+    }
+
+    /// Begins a new run that repeats or continues one that has ended.
+    pub async fn rerun(
+        &self,
+        run: RunId,
+        mode: RerunMode,
+        version: RerunVersion,
+    ) -> Result<Accepted, RerunError> {
+        let image = self.0.store.load_run(run).await?;
+        let image = image.ok_or(RerunError::NotFound(run))?;
+        if !image.run.status.is_final() {
+            return Err(RerunError::NotFinal(run));
+        }
+        let (workflow, same) = match version {
+            RerunVersion::Same => ((self.0.versions)(image.run.version).await?, true),
+            RerunVersion::Newest(workflow) => {
+                let same = workflow.version == image.run.version;
+                (workflow, same)
+            }
+        };
+        let admission = super::rerun::admission(image, &workflow, &mode, same, self.0.clock.now())?;
+        Ok(self.admit(admission).await?)
+    }
+
+    /// Waits for the end of a run and says how it ended.
+    pub async fn wait(&self, run: RunId) -> Result<Status, WaitError> {
+        let mut events = self.events();
+        loop {
+            let (answer, status) = oneshot::channel();
+            self.tell(Intake::Wait { run, answer });
+            match status.await {
+                Ok(Some(status)) => return Ok(status),
+                // Dropped without an answer: the run left this engine's memory unfinished.
+                Err(_) if self.0.intake.is_closed() => return Err(WaitError::Stopping),
+                Ok(None) | Err(_) => {}
+            }
+            match self.0.store.load_run(run).await? {
+                None => return Err(WaitError::NotFound(run)),
+                Some(image) if image.run.status.is_final() => return Ok(image.run.status),
+                Some(_) => {}
+            }
+            if let Some(status) = self.finish_of(run, &mut events).await {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Waits for news of a run that is not in memory: it is claimed and ends here, or enough time
+    /// passes to look again.
+    async fn finish_of(
+        &self,
+        run: RunId,
+        events: &mut broadcast::Receiver<EngineEvent>,
+    ) -> Option<Status> {
+        let look = self.0.clock.now().after(FOREIGN_LOOK);
+        let timer = self.0.clock.wait_until(look);
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                () = &mut timer => return None,
+                event = events.recv() => match event {
+                    Ok(EngineEvent::Finished { run_id, status, .. }) if run_id == run => {
+                        return Some(status);
+                    }
+                    Ok(_) => {}
+                    // Something was missed, perhaps this.
+                    Err(_) => return None,
+                },
+            }
+        }
+    }
+
+    /// What is committed from now on. A receiver that lags loses wake-ups, not data.
+    pub fn events(&self) -> broadcast::Receiver<EngineEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// The runs in this engine's memory.
+    pub async fn active_runs(&self) -> Vec<ActiveRun> {
+        let (answer, runs) = oneshot::channel();
+        self.tell(Intake::Active { answer });
+        runs.await.unwrap_or_default()
+    }
+
+    /// How the engine is, now and from now on.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.0.health.clone()
+    }
+
+    /// Triggers that wait for their commit.
+    pub fn waiting_triggers(&self) -> usize {
+        self.0.waiting_triggers.load(Ordering::Relaxed)
+    }
+
+    /// Stops: claims nothing more, lets attempts finish for `grace`, then stops them without
+    /// spending an attempt, gives all runs back and says farewell. The engine is gone afterwards.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        let (answer, drained) = oneshot::channel();
+        let deadline = self.0.clock.now().after(grace);
+        self.tell(Intake::Drain { deadline, answer });
+        drained.await.unwrap_or(Drained {
+            released: 0,
+            stopped: 0,
+        })
+    }
+
+    async fn organization_of(&self, run: RunId) -> Option<OrganizationId> {
+        let (answer, organization) = oneshot::channel();
+        self.tell(Intake::Organization { run, answer });
+        organization.await.ok().flatten()
+    }
+
+    fn tell(&self, intake: Intake) {
+        // A closed intake drops the message and with it the answer's sender, which the caller sees.
+        let _ = self.0.intake.send(intake);
+    }
+}
