@@ -137,7 +137,9 @@ macro_rules! calls {
         }
 
         pub(super) async fn io(db: &mut Db, run: RunId) -> Result<Vec<IoRow>, Fault> {
-            of_run(db, sql::IO_OF_RUN, &run.to_string(), cells::io).await
+            let mut rows = of_run(db, sql::IO_OF_RUN, &run.to_string(), cells::io).await?;
+            rows.sort_unstable_by_key(|row| row.io_id);
+            Ok(rows)
         }
 
         pub(super) async fn order(db: &mut Db, command: CommandRow) -> Result<(), Fault> {

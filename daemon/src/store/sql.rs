@@ -52,9 +52,8 @@ pub(super) const TASKS_OF_RUN: &str =
 pub(super) const ATTEMPTS_OF_RUN: &str =
     r#"select * from "task_attempt" where "workflow_run_id" = $1 order by "task_attempt_id""#;
 
-/// All inputs and outputs of a run.
-pub(super) const IO_OF_RUN: &str =
-    r#"select * from "task_io_data" where "workflow_run_id" = $1 order by "task_io_data_id""#;
+/// All inputs and outputs of a run. Not sorted here: a sort would copy megabytes of data.
+pub(super) const IO_OF_RUN: &str = r#"select * from "task_io_data" where "workflow_run_id" = $1"#;
 
 /// What a run needs to continue: the outputs that its task runs point to (a rerun points to those of
 /// the run before it), and the inputs of attempts that are not final.

@@ -1,7 +1,6 @@
 //! A fresh database of each kind, a second way into it, and rows to put there.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use flowweaver::clock::Timestamp;
