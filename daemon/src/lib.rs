@@ -21,3 +21,9 @@ pub mod store;
 pub mod telemetry;
 // Level 3: decisions over effects.
 pub mod engine;
+// Level 4: the edge.
+pub mod api;
+pub mod reload;
+// Level 5: the program.
+pub mod cli;
+pub mod daemon;

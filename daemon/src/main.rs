@@ -1,2 +1,7 @@
 //! The `flowweaver` command.
-fn main() {}
+
+use flowweaver::cli;
+
+fn main() -> cli::Exit {
+    cli::main()
+}

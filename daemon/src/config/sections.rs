@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::id::{DatabaseName, VariableName, WorkflowName};
 use crate::units::{Size, Span};
+use crate::workflow::environment::Ceilings;
 
 /// The sections that environment variables may override, because their keys are plain.
 pub(super) const FLAT_SECTIONS: &[&str] = &[
@@ -110,6 +111,20 @@ pub struct LimitsSection {
     pub default_memory: Size,
     /// The largest output.
     pub output: Size,
+    /// Items of one `for_each` at once, at most.
+    pub max_parallel: u32,
+    /// Items of a `for_each` that names no `max_parallel`.
+    pub default_max_parallel: u32,
+    /// Attempts of one task, at most.
+    pub attempts: u32,
+    /// The longest wait between two attempts.
+    pub retry_delay: Span,
+    /// The longest `timeout` of a run.
+    pub run_timeout: Span,
+    /// Tasks of one workflow.
+    pub tasks: usize,
+    /// Schedules of one workflow.
+    pub schedules: usize,
     /// The largest module file.
     pub module: Size,
     /// Brokered HTTP: the largest request body.
@@ -122,20 +137,27 @@ pub struct LimitsSection {
 
 impl Default for LimitsSection {
     fn default() -> Self {
+        let ceilings = Ceilings::default();
         Self {
-            // Long enough for a slow language model, short enough that nobody waits a day for a stuck one.
-            timeout: Span(Duration::from_secs(3_600)),
-            default_timeout: Span(Duration::from_secs(60)),
-            cpu: Span(Duration::from_secs(300)),
-            // A task that computes longer than this is rare and says so in its file.
-            default_cpu: Span(Duration::from_secs(10)),
-            memory: Size(512 << 20),
-            default_memory: Size(128 << 20),
-            // Outputs travel through expressions and the store; bulk data belongs elsewhere.
-            output: Size(8 << 20),
+            timeout: Span(ceilings.timeout),
+            default_timeout: Span(ceilings.default_timeout),
+            cpu: Span(ceilings.cpu),
+            default_cpu: Span(ceilings.default_cpu),
+            memory: Size(ceilings.memory_bytes),
+            default_memory: Size(ceilings.default_memory_bytes),
+            output: Size(ceilings.output_bytes),
+            max_parallel: ceilings.max_parallel,
+            default_max_parallel: ceilings.default_max_parallel,
+            attempts: ceilings.attempts,
+            retry_delay: Span(ceilings.retry_delay),
+            run_timeout: Span(ceilings.run_timeout),
+            tasks: ceilings.tasks,
+            schedules: ceilings.schedules,
+            // A JavaScript or Python component carries its interpreter.
             module: Size(64 << 20),
             http_request: Size(16 << 20),
-            http_response: Size(32 << 20),
+            // Read in portions, so this bounds traffic and not memory.
+            http_response: Size(64 << 20),
             sql_rows: 100_000,
         }
     }
@@ -147,7 +169,7 @@ impl Default for LimitsSection {
 pub struct EngineSection {
     /// Attempts at once. Guests wait for the network most of their time, so more than cores.
     pub slots: u32,
-    /// Runs that wait to be started; more are refused with `queue.full`.
+    /// Triggers that wait for their commit; more are refused with `queue.full`.
     pub queue: u32,
     /// How long running attempts may finish after SIGTERM.
     pub drain: Span,

@@ -1,13 +1,13 @@
 //! What a module file is, before any of its code is compiled: its kind, its imports, its description.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::sync::Arc;
 use wasmparser::{Parser, Payload};
 
 use crate::id::Digest;
 use crate::run::failure::Failure;
 use crate::units::Size;
+use crate::workflow::environment::ModuleDescription;
 
 /// The custom section in which the Rust SDK leaves the description.
 const DESCRIPTION_SECTION: &str = "flowweaver:task";
@@ -70,36 +70,6 @@ pub struct PreparedModule {
     pub description_json: Arc<str>,
     /// The interfaces it imports, in order.
     pub imports: Vec<String>,
-}
-
-/// What a module says about itself. Members this version does not know are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModuleDescription {
-    /// Its own name; the file's name is what workflows use.
-    pub name: String,
-    /// Its version, for people.
-    #[serde(default)]
-    pub version: String,
-    /// What it does, in one sentence.
-    #[serde(default)]
-    pub summary: String,
-    /// The capabilities it cannot work without: `http`, `sql`, `kv`.
-    #[serde(default)]
-    pub requires: Vec<String>,
-    /// The JSON Schema of its input.
-    #[serde(default = "anything")]
-    pub input: Value,
-    /// The JSON Schema of its output.
-    #[serde(default = "anything")]
-    pub output: Value,
-    /// Default values of input fields.
-    #[serde(default)]
-    pub defaults: Map<String, Value>,
-}
-
-/// The schema that accepts everything.
-fn anything() -> Value {
-    Value::Bool(true)
 }
 
 /// Why a file is not a module that can run. The text completes "`tasks/x.wasm` …".

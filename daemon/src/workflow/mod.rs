@@ -40,4 +40,4 @@ mod tests;
 pub use compile::{Compiled, compile};
 pub use environment::Environment;
 pub use model::Workflow;
-pub use source::{SOURCE_MAX, WorkflowSource};
+pub use source::{SOURCE_MAX, WorkflowSource, name_of};

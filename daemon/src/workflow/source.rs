@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::report::Report;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::id::WorkflowName;
 
 /// A workflow file's text and the name under which remarks mention it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub const SOURCE_MAX: usize = 1 << 20;
 const DOTS_MAX: usize = 16;
 /// Braces and brackets inside each other; the parser's own limit is 80.
 const NESTING_MAX: usize = 40;
+
+/// The workflow's name, if the text says one; for looking up what the operator set for it before
+/// the file is compiled.
+pub fn name_of(source: &WorkflowSource) -> Option<WorkflowName> {
+    let (table, _) = DeTable::parse_recoverable(&source.text);
+    table
+        .get_ref()
+        .get("name")?
+        .get_ref()
+        .as_str()?
+        .parse()
+        .ok()
+}
 
 impl WorkflowSource {
     /// From text.

@@ -1,0 +1,133 @@
+//! The event stream: log lines and events as server-sent events, resumable by id.
+//!
+//! The store is the truth; the engine only says when to look again.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::ApiState;
+use super::authorize::Authorized;
+use super::problem::ApiError;
+use crate::engine::EngineEvent;
+use crate::id::RunId;
+use crate::store::rows::LogRow;
+
+/// One look at the store.
+const BATCH: u32 = 500;
+/// Proxies close idle connections after a minute or so.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Another daemon's commits on the same store are seen at this pace.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What to follow.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EventQuery {
+    run_id: Option<RunId>,
+    after: Option<i64>,
+}
+
+/// Follows events after `after` (or the `Last-Event-ID` header), of one run or of all.
+pub async fn follow(
+    caller: Authorized,
+    State(state): State<ApiState>,
+    Query(query): Query<EventQuery>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    if let Some(run) = query.run_id {
+        let found = state.store.load_run(run).await?;
+        found
+            .filter(|image| image.run.organization_id == caller.organization)
+            .ok_or_else(|| ApiError::not_found("run"))?;
+    }
+    let resumed = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    let after = resumed.or(query.after).unwrap_or(0);
+    let events = stream::unfold(
+        Follower {
+            run: query.run_id,
+            after,
+            seen: state.engine.events(),
+            state,
+        },
+        next_batch,
+    );
+    let flat = futures_util::StreamExt::flat_map(events, stream::iter);
+    Ok(Sse::new(flat).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+struct Follower {
+    run: Option<RunId>,
+    after: i64,
+    seen: broadcast::Receiver<EngineEvent>,
+    state: ApiState,
+}
+
+impl Follower {
+    /// Returns when something that this follower reads was committed.
+    async fn changed(&mut self) -> Result<(), RecvError> {
+        loop {
+            match self.seen.recv().await {
+                Ok(EngineEvent::Changed(runs))
+                    if self.run.is_none_or(|run| runs.contains(&run)) =>
+                {
+                    return Ok(());
+                }
+                Ok(EngineEvent::Finished { run_id, .. })
+                    if self.run.is_none_or(|run| run == run_id) =>
+                {
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => return Ok(()),
+                Err(RecvError::Closed) => return Err(RecvError::Closed),
+            }
+        }
+    }
+}
+
+/// Waits until there is something after `after`; ends when the daemon stops.
+async fn next_batch(mut follower: Follower) -> Option<(Vec<Result<Event, Infallible>>, Follower)> {
+    loop {
+        // What happened before this look is in it.
+        follower.seen = follower.seen.resubscribe();
+        match follower
+            .state
+            .store
+            .logs(follower.run, follower.after, BATCH)
+            .await
+        {
+            Ok(rows) if !rows.is_empty() => {
+                follower.after = rows.last().map_or(follower.after, |row| row.event_id);
+                return Some((rows.iter().map(event).collect(), follower));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "an event follower waits for the store"),
+        }
+        // A follower that lags has something to read; only a closed channel ends the stream.
+        if let Ok(Err(RecvError::Closed)) =
+            tokio::time::timeout(LOOK_AGAIN, follower.changed()).await
+        {
+            return None;
+        }
+    }
+}
+
+fn event(row: &LogRow) -> Result<Event, Infallible> {
+    let data = serde_json::to_string(row).unwrap_or_default();
+    Ok(Event::default()
+        .id(row.event_id.to_string())
+        .event(row.kind.clone())
+        .data(data))
+}

@@ -1,0 +1,45 @@
+//! The REST interface: one handler = parse, authorize, call one verb, view.
+//!
+//! What the verbs do is the business of `engine`, `reload` and `store`. Until users exist, the only
+//! door is the socket in the state folder, whose file mode lets its owner in and nobody else.
+
+mod authorize;
+mod events;
+mod local;
+mod problem;
+mod routes;
+mod runs;
+mod socket;
+mod tasks;
+mod views;
+mod workflows;
+
+pub use axum::Router;
+pub use local::{BodyError, LocalApi, ReplyBody};
+pub use routes::{RouteEntry, router, table};
+pub use socket::{SOCKET_NAME, serve_socket};
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::engine::EngineHandle;
+use crate::reload::Versions;
+use crate::store::Store;
+
+/// What the handlers work on.
+#[derive(Clone)]
+pub struct ApiState {
+    /// What can be run.
+    pub catalog: Arc<ArcSwap<Catalog>>,
+    /// What runs.
+    pub engine: EngineHandle,
+    /// What is recorded.
+    pub store: Arc<dyn Store>,
+    /// What recorded runs were compiled from.
+    pub versions: Arc<Versions>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}

@@ -1,0 +1,147 @@
+//! The table of routes. [`Routes::route`] is the only way into it, and it demands a permission.
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::routing::{MethodFilter, on};
+use axum::{Extension, Json, Router};
+use serde_json::{Value, json};
+
+use super::authorize::{Authorized, Door, Permission};
+use super::problem::ApiError;
+use super::{ApiState, events, runs, tasks, workflows};
+
+/// Inputs are small; bulk data is fetched by tasks.
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub struct RouteEntry {
+    /// The method.
+    pub method: Method,
+    /// The path as it is matched.
+    pub path: &'static str,
+    /// What it demands.
+    pub permission: Permission,
+}
+
+#[derive(Default)]
+struct Routes {
+    router: Router<ApiState>,
+    table: Vec<RouteEntry>,
+}
+
+impl Routes {
+    /// Registers a handler together with the permission that it demands.
+    fn route<H, T>(
+        mut self,
+        method: Method,
+        path: &'static str,
+        permission: Permission,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ApiState>,
+        T: 'static,
+    {
+        // Only methods that HTTP defines are registered, so the conversion cannot fail for them.
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        self.router = self
+            .router
+            .route(path, on(filter, handler).layer(Extension(permission)));
+        self.table.push(RouteEntry {
+            method,
+            path,
+            permission,
+        });
+        self
+    }
+}
+
+fn routes() -> Routes {
+    use Permission::{LogsRead, Open, WorkflowsExecute, WorkflowsRead};
+    Routes::default()
+        .route(Method::GET, "/ping", Open, ping)
+        .route(Method::GET, "/healthz", Open, ping)
+        .route(Method::GET, "/v0/workflows", WorkflowsRead, workflows::list)
+        .route(
+            Method::GET,
+            "/v0/workflows/{workflow}/detail",
+            WorkflowsRead,
+            workflows::detail,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflows/{workflow}/run",
+            WorkflowsExecute,
+            workflows::run,
+        )
+        .route(
+            Method::GET,
+            "/v0/problems",
+            WorkflowsRead,
+            workflows::problems,
+        )
+        .route(Method::GET, "/v0/workflow-runs", WorkflowsRead, runs::list)
+        .route(
+            Method::GET,
+            "/v0/workflow-runs/{run}",
+            WorkflowsRead,
+            runs::detail,
+        )
+        .route(
+            Method::GET,
+            "/v0/workflow-runs/{run}/logs",
+            LogsRead,
+            runs::logs,
+        )
+        .route(
+            Method::GET,
+            "/v0/workflow-runs/{run}/io",
+            LogsRead,
+            runs::io,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflow-runs/{run}/cancel",
+            WorkflowsExecute,
+            runs::cancel,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflow-runs/{run}/rerun",
+            WorkflowsExecute,
+            runs::rerun,
+        )
+        .route(Method::GET, "/v0/tasks", WorkflowsRead, tasks::list)
+        .route(Method::GET, "/v0/events", LogsRead, events::follow)
+}
+
+/// Every route with its permission.
+pub fn table() -> Vec<RouteEntry> {
+    routes().table
+}
+
+/// The router, for requests that came through the owner's door.
+pub fn router(state: ApiState) -> Router {
+    routes()
+        .router
+        .fallback(unknown)
+        .layer(axum::middleware::from_fn(through_the_owners_door))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(state)
+}
+
+async fn through_the_owners_door(mut request: Request, next: Next) -> axum::response::Response {
+    request.extensions_mut().insert(Door::Owner);
+    next.run(request).await
+}
+
+async fn unknown() -> ApiError {
+    ApiError::not_found("route")
+}
+
+async fn ping(_: Authorized) -> Json<Value> {
+    Json(json!({ "success": true, "data": "pong", "message": "OK", "status": 200 }))
+}

@@ -1,0 +1,44 @@
+//! Modules: what tasks may use.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::ApiState;
+use super::authorize::Authorized;
+use super::problem::ApiError;
+use super::views::{self, Envelope};
+use crate::workflow::model::Uses;
+
+/// Lists the live modules with their schemas, imports and users.
+pub async fn list(
+    _: Authorized,
+    State(state): State<ApiState>,
+) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
+    let catalog = state.catalog.load_full();
+    let mut modules = Vec::new();
+    for module in catalog.modules.values() {
+        let row = state.store.module(&module.digest).await?;
+        let used_by: Vec<_> = catalog
+            .workflows
+            .values()
+            .filter(|live| {
+                live.workflow.tasks.iter().any(
+                    |task| matches!(&task.uses, Uses::Module { name, .. } if *name == module.name),
+                )
+            })
+            .map(|live| live.workflow.name.clone())
+            .collect();
+        modules.push(json!({
+            "name": module.name,
+            "digest": module.digest,
+            "file": module.file,
+            "sizeBytes": module.size_bytes,
+            "liveSince": module.live_since,
+            "description": row.as_ref().map_or(Value::Null, |row| views::json_text(&row.description)),
+            "imports": row.as_ref().map_or(Value::Null, |row| views::json_text(&row.imports)),
+            "usedBy": used_by,
+        }));
+    }
+    Ok(Envelope::of(modules))
+}

@@ -1,0 +1,268 @@
+//! Workflows: what is live, what is broken, and starting a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ApiState;
+use super::authorize::Authorized;
+use super::problem::ApiError;
+use super::views::{self, Envelope};
+use crate::catalog::{Catalog, LiveWorkflow};
+use crate::engine::{TriggerError, TriggerRequest, WaitError};
+use crate::id::{OrganizationId, RunId};
+use crate::run::status::Trigger;
+use crate::store::StoreError;
+use crate::units::Span;
+use crate::workflow::input;
+
+/// Keys are compared and indexed; longer ones are a mistake.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// A caller that waits longer than this should follow the events.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Finds a live workflow by its name or its id.
+pub(super) fn find(
+    catalog: &Catalog,
+    organization: OrganizationId,
+    key: &str,
+) -> Result<Arc<LiveWorkflow>, ApiError> {
+    catalog
+        .workflows
+        .values()
+        .filter(|live| live.organization_id == organization)
+        .find(|live| live.workflow.name.as_str() == key || live.workflow_id.to_string() == key)
+        .cloned()
+        .ok_or_else(|| ApiError::not_found("workflow"))
+}
+
+fn summary(live: &LiveWorkflow, catalog: &Catalog) -> Value {
+    let broken = catalog.problems.get(&live.file);
+    json!({
+        "id": live.workflow_id,
+        "name": live.workflow.name,
+        "description": live.workflow.description,
+        "labels": live.workflow.labels,
+        "version": live.workflow.version,
+        "file": live.file,
+        "liveSince": live.live_since,
+        "jobs": live.workflow.jobs.len(),
+        "tasks": live.workflow.tasks.len(),
+        "problem": broken.map(|problem| views::problem(&live.file, problem)),
+    })
+}
+
+/// Lists live workflows.
+pub async fn list(caller: Authorized, State(state): State<ApiState>) -> Json<Envelope<Vec<Value>>> {
+    let catalog = state.catalog.load_full();
+    let found = catalog
+        .workflows
+        .values()
+        .filter(|live| live.organization_id == caller.organization)
+        .map(|live| summary(live, &catalog))
+        .collect();
+    Envelope::of(found)
+}
+
+/// One workflow with its inputs, jobs and tasks.
+pub async fn detail(
+    caller: Authorized,
+    State(state): State<ApiState>,
+    Path(workflow): Path<String>,
+) -> Result<Json<Envelope<Value>>, ApiError> {
+    let catalog = state.catalog.load_full();
+    let live = find(&catalog, caller.organization, &workflow)?;
+    let mut view = summary(&live, &catalog);
+    let jobs: Vec<Value> = live
+        .workflow
+        .jobs
+        .iter()
+        .map(|job| {
+            let tasks: Vec<Value> = job
+                .tasks
+                .iter()
+                .map(|index| {
+                    let task = live.workflow.task(*index);
+                    let needs: Vec<_> = task
+                        .needs
+                        .iter()
+                        .map(|need| &live.workflow.task(*need).name)
+                        .collect();
+                    json!({ "name": task.name, "needs": needs })
+                })
+                .collect();
+            let needs: Vec<_> = job
+                .needs
+                .iter()
+                .map(|need| &live.workflow.job(*need).name)
+                .collect();
+            json!({ "name": job.name, "needs": needs, "tasks": tasks })
+        })
+        .collect();
+    let inputs: Vec<Value> = live
+        .workflow
+        .inputs
+        .iter()
+        .map(|spec| {
+            json!({ "name": spec.name, "schema": spec.schema, "required": spec.required, "default": spec.default })
+        })
+        .collect();
+    if let Some(view) = view.as_object_mut() {
+        view.insert("jobs".to_owned(), jobs.into());
+        view.insert("inputs".to_owned(), inputs.into());
+    }
+    Ok(Envelope::of(view))
+}
+
+/// Files that are not live as they stand on disk.
+pub async fn problems(_: Authorized, State(state): State<ApiState>) -> Json<Envelope<Vec<Value>>> {
+    let catalog = state.catalog.load_full();
+    Envelope::of(
+        catalog
+            .problems
+            .iter()
+            .map(|(file, problem)| views::problem(file, problem))
+            .collect(),
+    )
+}
+
+/// What starts a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunBody {
+    inputs: Option<Value>,
+    config: Option<Value>,
+}
+
+/// How long the caller waits for the end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunQuery {
+    wait: Option<Span>,
+}
+
+fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, ApiError> {
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
+}
+
+/// Starts a run; answers once it is durable, or with `?wait=30s` once it ended.
+pub async fn run(
+    caller: Authorized,
+    State(state): State<ApiState>,
+    Path(workflow): Path<String>,
+    Query(query): Query<RunQuery>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Response, ApiError> {
+    let request: RunBody = body(&bytes)?;
+    let live = find(&state.catalog.load(), caller.organization, &workflow)?;
+    let empty = || Value::Object(serde_json::Map::new());
+    let refused = |what: &str, errors: Vec<String>| {
+        ApiError::unacceptable(
+            "input.invalid",
+            format!(
+                "the {what} is not what {} accepts: {}",
+                live.workflow.name,
+                errors.join("; ")
+            ),
+            errors,
+        )
+    };
+    let inputs = input::workflow_inputs(&live.workflow, &request.inputs.unwrap_or_else(empty))
+        .map_err(|errors| refused("input", errors))?;
+    let config = request.config.unwrap_or_else(empty);
+    input::check_config(&live.workflow, &config).map_err(|errors| refused("config", errors))?;
+    let accepted = state
+        .engine
+        .trigger(TriggerRequest {
+            workflow: Arc::clone(&live.workflow),
+            workflow_id: live.workflow_id,
+            organization: live.organization_id,
+            inputs,
+            config,
+            trigger: Trigger::Manual,
+            idempotency_key: idempotency_key(&headers)?,
+            scheduled_at: None,
+            priority: None,
+            trace_id: None,
+        })
+        .await
+        .map_err(trigger_failed)?;
+    answer(&state, accepted.run_id, query.wait).await
+}
+
+/// 202 with the run's id and place; with `wait`, 200 once it ended.
+pub(super) async fn answer(
+    state: &ApiState,
+    run_id: RunId,
+    wait: Option<Span>,
+) -> Result<Response, ApiError> {
+    let location = [(header::LOCATION, format!("/v0/workflow-runs/{run_id}"))];
+    let mut status = None;
+    if let Some(Span(wait)) = wait {
+        let ended = tokio::time::timeout(wait.min(WAIT_MAX), state.engine.wait(run_id)).await;
+        status = ended.ok().transpose().map_err(wait_failed)?;
+    }
+    Ok(match status {
+        Some(status) => (
+            StatusCode::OK,
+            location,
+            Envelope::of(json!({ "runId": run_id, "status": status })),
+        )
+            .into_response(),
+        None => (
+            StatusCode::ACCEPTED,
+            location,
+            Envelope::accepted(json!({ "runId": run_id })),
+        )
+            .into_response(),
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_MAX => {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err(ApiError::bad_request(format!(
+            "Idempotency-Key: 1 to {IDEMPOTENCY_KEY_MAX} printable characters"
+        ))),
+    }
+}
+
+fn wait_failed(error: WaitError) -> ApiError {
+    match error {
+        WaitError::NotFound(_) => ApiError::not_found("run"),
+        WaitError::Stopping => {
+            ApiError::unavailable("the daemon is stopping; the run was accepted and continues")
+        }
+        WaitError::Store(error) => error.into(),
+    }
+}
+
+pub(super) fn trigger_failed(error: TriggerError) -> ApiError {
+    match error {
+        TriggerError::QueueFull => ApiError::busy("too many runs are waiting; try again later"),
+        TriggerError::Stopping | TriggerError::Unavailable { .. } => {
+            ApiError::unavailable(error.to_string())
+        }
+        TriggerError::Full(cause) => StoreError::Full(cause).into(),
+        TriggerError::Rejected(cause) => {
+            ApiError::unacceptable("store.rejected", cause, Vec::new())
+        }
+    }
+}

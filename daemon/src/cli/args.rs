@@ -1,0 +1,136 @@
+//! The arguments, as clap reads them. What they do is in the command's own file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::id::{RunId, TaskName, WorkflowName};
+
+/// Hot-reloaded TOML workflows whose tasks are sandboxed WASM components.
+#[derive(Debug, Parser)]
+#[command(
+    name = "flowweaver",
+    version,
+    after_help = "Exit codes: 0 done; 1 the run failed or the check found errors; \
+    2 wrong arguments or settings; 3 no daemon to be reached or started; 4 refused."
+)]
+pub struct Arguments {
+    /// The daemon's settings [default: flowweaver.toml, if there is one].
+    #[arg(long, global = true, value_name = "FILE", env = "FLOWWEAVER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon until SIGTERM or Ctrl-C.
+    Serve,
+    /// Check workflow files and print every mistake at its place.
+    Check(CheckArguments),
+    /// Start a workflow and follow it to its end, or show a run.
+    Run(RunArguments),
+    /// List runs, newest first.
+    Runs(RunsArguments),
+    /// Print a run's log.
+    Logs(LogsArguments),
+    /// List the task modules.
+    Tasks,
+    /// List workflows, and files that are not live as they stand.
+    Workflows,
+    /// Stop a run.
+    Cancel(CancelArguments),
+    /// Begin a new run that continues or repeats one.
+    Rerun(RerunArguments),
+    /// Print the JSON Schema of the workflow file format.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// The files [default: all of the flows folder].
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct RunArguments {
+    /// The workflow.
+    #[arg(required = true)]
+    pub workflow: Option<WorkflowName>,
+    /// An input; the value is JSON, or else text.
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub inputs: Vec<String>,
+    /// Overrides of task inputs: JSON, by task name.
+    #[arg(long, value_name = "JSON")]
+    pub overrides: Option<String>,
+    /// The same key starts at most one run.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Print the run's id and do not follow it.
+    #[arg(short, long)]
+    pub detach: bool,
+    #[command(subcommand)]
+    pub show: Option<RunCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// Show a run: jobs, tasks, attempts, calls, inputs and outputs.
+    Show {
+        /// The run.
+        run: RunId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArguments {
+    /// Only of this workflow.
+    #[arg(long)]
+    pub workflow: Option<WorkflowName>,
+    /// Only in these states, separated by commas.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArguments {
+    /// The run.
+    pub run: RunId,
+    /// Follow it to its end.
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CancelArguments {
+    /// The run.
+    pub run: RunId,
+    /// Kept with the run.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RerunArguments {
+    /// The run.
+    pub run: RunId,
+    /// From this task on; what stands before it is taken over.
+    #[arg(long, value_name = "TASK", conflicts_with = "from_start")]
+    pub from: Option<TaskName>,
+    /// Everything again [default: from what failed].
+    #[arg(long)]
+    pub from_start: bool,
+    /// With the workflow's newest version instead of the run's own.
+    #[arg(long)]
+    pub newest: bool,
+    /// Print the new run's id and do not follow it.
+    #[arg(short, long)]
+    pub detach: bool,
+}

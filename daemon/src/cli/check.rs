@@ -1,0 +1,112 @@
+//! `check`: compiles files as the daemon would, without touching anything that is live.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::args::CheckArguments;
+use super::exit::Exit;
+use super::print;
+use crate::config::Settings;
+use crate::daemon::Workbench;
+use crate::diagnostic::{self, Diagnostic, Severity};
+
+/// Checks the files, or all of the flows folder; the exit code says whether there were errors.
+pub async fn check(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    arguments: &CheckArguments,
+    json: bool,
+) -> Exit {
+    let files = match files(settings, arguments) {
+        Ok(files) if files.is_empty() => {
+            return Exit::Usage.because(format!("no *.toml in {}", settings.paths.flows.display()));
+        }
+        Ok(files) => files,
+        Err(error) => {
+            return Exit::Usage.because(format!("{}: {error}", settings.paths.flows.display()));
+        }
+    };
+    let bench = match Workbench::open(settings, environment).await {
+        Ok(bench) => bench,
+        Err(error) => return Exit::Unreachable.because(error),
+    };
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut unreadable = false;
+    for problem in bench.refused_modules() {
+        print::line(&format!("warning: {problem}\n"));
+    }
+    for file in &files {
+        match fs::read(file) {
+            Ok(bytes) => found.extend(bench.check(&display(file), &bytes)),
+            Err(error) => {
+                unreadable = true;
+                Exit::Usage.because(format!("{}: {error}", file.display()));
+            }
+        }
+    }
+    let errors = found
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .count();
+    if json {
+        print::value(&Value::Array(found.iter().map(as_json).collect()));
+    } else if found.is_empty() {
+        print::line(&format!(
+            "{} checked, nothing to remark",
+            count(files.len())
+        ));
+    } else {
+        print::line(&diagnostic::render(&found));
+    }
+    match (unreadable, errors) {
+        (true, _) => Exit::Usage,
+        (false, 0) => Exit::Ok,
+        _ => Exit::Failed,
+    }
+}
+
+fn count(files: usize) -> String {
+    if files == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{files} files")
+    }
+}
+
+fn display(file: &Path) -> String {
+    file.display().to_string()
+}
+
+fn files(settings: &Settings, arguments: &CheckArguments) -> std::io::Result<Vec<PathBuf>> {
+    if !arguments.files.is_empty() {
+        return Ok(arguments.files.clone());
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&settings.paths.flows)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        if name.ends_with(".toml") && !name.starts_with(['.', '#']) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn as_json(diagnostic: &Diagnostic) -> Value {
+    let (line, column) = diagnostic.line_column();
+    json!({
+        "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
+        "file": diagnostic.file,
+        "line": line,
+        "column": column,
+        "message": diagnostic.message,
+        "help": diagnostic.help,
+    })
+}

@@ -1,0 +1,157 @@
+//! The way to the API: a daemon's socket, or the same router in this process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::exit::{CliError, Exit};
+use crate::api::{LocalApi, ReplyBody, SOCKET_NAME};
+use crate::config::Settings;
+use crate::daemon::{Daemon, StartError};
+
+/// A connection to the API.
+pub struct Client(Way);
+
+enum Way {
+    Socket(PathBuf),
+    Process(Box<Daemon>, LocalApi),
+}
+
+/// A response whose body is still coming.
+pub type Reply = Response<ReplyBody>;
+
+impl Client {
+    /// Speaks to the socket if somebody listens there; else starts the daemon's parts here.
+    pub async fn connect(
+        settings: Settings,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, CliError> {
+        let socket = settings.paths.state.join(SOCKET_NAME);
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self(Way::Socket(socket)));
+        }
+        let daemon = Daemon::start(settings, environment)
+            .await
+            .map_err(|error| match error {
+                StartError::Locked { .. } => CliError::new(
+                    Exit::Unreachable,
+                    format!(
+                        "{error}, and it does not answer on {}; it may be starting or stopping",
+                        socket.display()
+                    ),
+                ),
+                other => CliError::new(Exit::Unreachable, other),
+            })?;
+        let api = daemon.api();
+        Ok(Self(Way::Process(Box::new(daemon), api)))
+    }
+
+    /// Ends what was started here.
+    pub async fn close(self) {
+        if let Way::Process(daemon, _) = self.0 {
+            daemon.stop().await;
+        }
+    }
+
+    /// Sends one request and hands back the response as it comes.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Reply, CliError> {
+        let lost = |error: &dyn std::fmt::Display| {
+            CliError::new(
+                Exit::Unreachable,
+                format!("the daemon did not answer: {error}"),
+            )
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let bytes = match body {
+            Some(body) => {
+                request = request.header("content-type", "application/json");
+                Bytes::from(body.to_string())
+            }
+            None => Bytes::new(),
+        };
+        let request = request
+            .body(Full::new(bytes))
+            .map_err(|error| CliError::new(Exit::Usage, error))?;
+        match &self.0 {
+            Way::Process(_, api) => Ok(api.call(request).await),
+            Way::Socket(path) => {
+                let stream = UnixStream::connect(path)
+                    .await
+                    .map_err(|error| lost(&error))?;
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                        .await
+                        .map_err(|error| lost(&error))?;
+                // It ends with the response's body; its error shows there.
+                tokio::spawn(connection);
+                let response = sender
+                    .send_request(request)
+                    .await
+                    .map_err(|error| lost(&error))?;
+                Ok(response.map(|body| ReplyBody::new(body.map_err(Into::into))))
+            }
+        }
+    }
+
+    /// Sends a request and gives the `data` of its answer; a refusal becomes an error with the API's text.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
+        let reply = self.send(method, path, headers, body).await?;
+        let status = reply.status();
+        let bytes = reply
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| {
+                CliError::new(Exit::Unreachable, format!("the answer broke off: {error}"))
+            })?
+            .to_bytes();
+        let mut answer: Value = serde_json::from_slice(&bytes).map_err(|_| {
+            CliError::new(
+                Exit::Unreachable,
+                format!("{status} with a body that is not JSON"),
+            )
+        })?;
+        if status.is_success() {
+            return Ok(answer.get_mut("data").map(Value::take).unwrap_or_default());
+        }
+        let message = answer
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or("refused");
+        let exit = if status.is_server_error() {
+            Exit::Unreachable
+        } else {
+            Exit::Refused
+        };
+        Err(CliError::new(exit, message))
+    }
+
+    /// `GET` a path's data.
+    pub async fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.call(Method::GET, path, &[], None).await
+    }
+}

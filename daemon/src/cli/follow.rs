@@ -1,0 +1,183 @@
+//! Following a run to its end: a live tree on a terminal, plain lines elsewhere, one JSON object at
+//! the end with `--json`.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::Method;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::client::Client;
+use super::exit::{CliError, Exit};
+use super::print;
+
+/// Calm, and still visibly alive.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Follows a run and prints it; the exit code is its result.
+pub async fn run(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> {
+    let view = client.get(&format!("/v0/workflow-runs/{run}")).await?;
+    let mut live = (!json && std::io::stdout().is_terminal()).then(|| Live::new(&view));
+    if !json && live.is_none() {
+        print::line(&format!("run {run}"));
+    }
+    each_event(client, run, |row| match &mut live {
+        Some(live) => live.event(row),
+        None if !json => print::line(&print::log_row(row)),
+        None => {}
+    })
+    .await?;
+    if let Some(live) = live {
+        live.clear();
+    }
+    let view = client.get(&format!("/v0/workflow-runs/{run}")).await?;
+    if json {
+        print::value(&view);
+    } else {
+        print::line(&print::tree(&view, false));
+    }
+    Ok(if print::text(&view, "status") == "succeeded" {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
+}
+
+/// Follows a run's log lines.
+pub async fn logs(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> {
+    each_event(client, run, |row| {
+        print::line(&if json {
+            row.to_string()
+        } else {
+            print::log_row(row)
+        })
+    })
+    .await?;
+    Ok(Exit::Ok)
+}
+
+/// Calls `see` for each event from the run's first to its last. A broken stream is resumed after
+/// the last event seen.
+async fn each_event(
+    client: &Client,
+    run: &str,
+    mut see: impl FnMut(&Value),
+) -> Result<(), CliError> {
+    let mut last = 0;
+    let mut ended = false;
+    while !ended {
+        let path = format!("/v0/events?runId={run}&after={last}");
+        let reply = client
+            .send(Method::GET, &path, &[("accept", "text/event-stream")], None)
+            .await?;
+        if !reply.status().is_success() {
+            return Err(CliError::new(
+                Exit::Refused,
+                format!("the daemon answered {} to {path}", reply.status()),
+            ));
+        }
+        let mut body = reply.into_body();
+        let mut rest = Vec::new();
+        while let (false, Some(Ok(frame))) = (ended, body.frame().await) {
+            let Some(bytes) = frame.data_ref() else {
+                continue;
+            };
+            rest.extend_from_slice(bytes);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                let Some(row) = line
+                    .strip_prefix(b"data:")
+                    .and_then(|data| serde_json::from_slice::<Value>(data).ok())
+                else {
+                    continue;
+                };
+                last = row.get("event_id").and_then(Value::as_i64).unwrap_or(last);
+                ended = ended || print::text(&row, "kind") == "run.finished";
+                see(&row);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The live tree: one line a task, redrawn in place.
+struct Live {
+    screen: MultiProgress,
+    tasks: BTreeMap<String, ProgressBar>,
+}
+
+impl Live {
+    fn new(view: &Value) -> Self {
+        let screen = MultiProgress::new();
+        let mut tasks = BTreeMap::new();
+        let quiet = ProgressStyle::with_template("{prefix}{msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        for job in view
+            .get("jobRuns")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let head = screen.add(ProgressBar::new_spinner().with_style(quiet.clone()));
+            head.finish_with_message(print::text(job, "job").to_owned());
+            for task in job
+                .get("taskRuns")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let name = print::text(task, "task");
+                let bar = screen.add(ProgressBar::new_spinner().with_style(quiet.clone()));
+                bar.set_prefix(format!("  · {name:<22} "));
+                tasks.entry(name.to_owned()).or_insert(bar);
+            }
+        }
+        Self { screen, tasks }
+    }
+
+    fn event(&mut self, row: &Value) {
+        let kind = print::text(row, "kind");
+        let fields = row
+            .get("fields")
+            .and_then(Value::as_str)
+            .and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let task = fields
+            .as_ref()
+            .map(|fields| print::text(fields, "task"))
+            .unwrap_or_default();
+        let message = print::plain(print::text(row, "message"));
+        let Some(bar) = self.tasks.get(task) else {
+            return;
+        };
+        match kind {
+            "task.started" => {
+                let style = ProgressStyle::with_template("{prefix}{spinner} {elapsed} {msg}");
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                bar.set_prefix(format!("  ▸ {task:<22} "));
+                bar.reset_elapsed();
+                bar.enable_steady_tick(TICK);
+            }
+            "log" | "progress" | "task.retrying" => bar.set_message(message),
+            "task.succeeded" | "task.failed" | "task.skipped" | "task.cancelled" => {
+                let status = kind.trim_start_matches("task.");
+                bar.set_prefix(format!("  {} {task:<22} ", print::mark(status)));
+                let note = if status == "succeeded" {
+                    String::new()
+                } else {
+                    message
+                };
+                bar.finish_with_message(note);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the live lines away; the final tree is printed in their place.
+    fn clear(self) {
+        // A terminal that went away needs no clearing.
+        let _ = self.screen.clear();
+    }
+}

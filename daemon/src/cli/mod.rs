@@ -1,0 +1,75 @@
+//! The command line: arguments in, verbs of the API called, text or JSON out, an exit code.
+//!
+//! Commands speak to the daemon's socket when one listens; else they take the state folder's lock
+//! and run the same router in their own process.
+
+mod args;
+mod check;
+mod client;
+mod exit;
+mod follow;
+mod print;
+mod runs;
+mod serve;
+
+pub use exit::Exit;
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+
+use crate::config::{self, Settings};
+use args::{Arguments, Command};
+
+/// Parses the process's arguments, runs the command and says how it went.
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are not mistakes; clap prints either where it belongs.
+            let code = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            let _ = error.print();
+            return code;
+        }
+    };
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let settings = match config::load(arguments.config.as_deref(), &environment) {
+        Ok(settings) => settings,
+        Err(error) => return Exit::Usage.because(error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(arguments, settings, environment)),
+        Err(error) => Exit::Unreachable.because(error),
+    }
+}
+
+async fn dispatch(
+    arguments: Arguments,
+    settings: Settings,
+    environment: BTreeMap<String, String>,
+) -> Exit {
+    let json = arguments.json;
+    let result = match arguments.command {
+        Command::Serve => return serve::serve(settings, environment).await,
+        Command::Check(command) => {
+            return check::check(&settings, &environment, &command, json).await;
+        }
+        Command::Schema => return print::value(&crate::workflow::schema::json_schema()),
+        command => match client::Client::connect(settings, environment).await {
+            Ok(client) => {
+                let result = runs::dispatch(&client, command, json).await;
+                client.close().await;
+                result
+            }
+            Err(error) => Err(error),
+        },
+    };
+    result.unwrap_or_else(|failure| failure.exit.because(failure.message))
+}

@@ -1,0 +1,250 @@
+//! From settings to parts: each part gets its numbers and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+
+use super::StartError;
+use crate::broker::Broker;
+use crate::broker::http::HttpLimits;
+use crate::broker::http::address::Network;
+use crate::broker::secret::{SecretSources, Secrets};
+use crate::broker::settings::BrokerSettings;
+use crate::broker::sql::{DatabaseSettings, SqlLimits};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{self, DatabaseMode, Settings};
+use crate::engine::{self, Engine, EngineHandle, Parts};
+use crate::id::{OrganizationId, SecretName};
+use crate::reload::{self, ReloadParts, Versions};
+use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::store::{self, Durability, Store};
+use crate::workflow::environment::{Ceilings, DatabaseFacts};
+use crate::workflow::grant::SqlMode;
+
+/// The default store's file in the state folder.
+const STORE_NAME: &str = "flowweaver.db";
+/// The folder of compiled modules in the state folder.
+const COMPILED_NAME: &str = "compiled";
+
+/// The store's URL: the configured one, or SQLite in the state folder.
+fn store_url(settings: &Settings) -> String {
+    if settings.store.url.is_empty() {
+        format!("sqlite:{}", settings.paths.state.join(STORE_NAME).display())
+    } else {
+        settings.store.url.clone()
+    }
+}
+
+/// Opens the store.
+pub(super) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
+    let durability = match settings.store.durability {
+        config::Durability::Full => Durability::Full,
+        config::Durability::Normal => Durability::Normal,
+    };
+    Ok(store::open(&store_url(settings), durability).await?)
+}
+
+/// Reads the secrets from everywhere they may be.
+pub(super) fn secrets(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+) -> Result<Secrets, StartError> {
+    let sources = SecretSources {
+        environment: environment
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+        directory: settings.secrets.folder.clone(),
+        credentials: environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        organizations: BTreeMap::new(),
+    };
+    Secrets::load(sources).map_err(|error| StartError::Setting(error.to_string()))
+}
+
+/// The brokers, with what the operator allows.
+pub(super) fn broker(
+    settings: &Settings,
+    secrets: Secrets,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Broker>, StartError> {
+    let mut allow = Vec::new();
+    for text in &settings.network.allow {
+        let entry = text.parse().map_err(|error| {
+            StartError::Setting(format!("[network] allow = \"{text}\": {error}"))
+        })?;
+        allow.push(entry);
+    }
+    let url = store_url(settings);
+    let own = url
+        .strip_prefix("sqlite:")
+        .map(|path| PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
+    let databases = settings
+        .databases
+        .iter()
+        .map(|(name, section)| DatabaseSettings {
+            name: name.clone(),
+            url: section.url.clone().into(),
+            mode: mode(section.mode),
+            tables: section.tables.clone(),
+            timeout: section.timeout.0,
+            organizations: None,
+        })
+        .collect();
+    let broker = BrokerSettings {
+        network: Network {
+            allow,
+            own_ports: Vec::new(),
+        },
+        http: HttpLimits {
+            request_bytes: settings.limits.http_request.0,
+            response_bytes: settings.limits.http_response.0,
+            ..HttpLimits::default()
+        },
+        databases,
+        sql: SqlLimits {
+            rows: settings.limits.sql_rows,
+            ..SqlLimits::default()
+        },
+        own_files: own.into_iter().collect(),
+        ..BrokerSettings::default()
+    };
+    Broker::new(broker, secrets, store, clock)
+        .map_err(|error| StartError::Setting(error.to_string()))
+}
+
+fn mode(mode: DatabaseMode) -> SqlMode {
+    match mode {
+        DatabaseMode::Read => SqlMode::Read,
+        DatabaseMode::ReadWrite => SqlMode::ReadWrite,
+    }
+}
+
+/// The sandbox over these brokers, with compiled code kept in `state`.
+pub(super) fn sandbox(
+    settings: &Settings,
+    state: &Path,
+    broker: Arc<Broker>,
+) -> Result<Sandbox, StartError> {
+    let mut options = SandboxOptions::new(state.join(COMPILED_NAME));
+    options.module_bytes_max = usize::try_from(settings.limits.module.0).unwrap_or(usize::MAX);
+    Sandbox::open(options, broker).map_err(|error| StartError::Sandbox(error.to_string()))
+}
+
+/// The ceilings over what workflows ask for.
+pub(super) fn ceilings(settings: &Settings) -> Ceilings {
+    let limits = &settings.limits;
+    Ceilings {
+        timeout: limits.timeout.0,
+        default_timeout: limits.default_timeout.0,
+        cpu: limits.cpu.0,
+        default_cpu: limits.default_cpu.0,
+        memory_bytes: limits.memory.0,
+        default_memory_bytes: limits.default_memory.0,
+        output_bytes: limits.output.0,
+        max_parallel: limits.max_parallel,
+        default_max_parallel: limits.default_max_parallel,
+        attempts: limits.attempts,
+        retry_delay: limits.retry_delay.0,
+        run_timeout: limits.run_timeout.0,
+        tasks: limits.tasks,
+        schedules: limits.schedules,
+    }
+}
+
+/// The configured databases as the compiler knows them.
+pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName, DatabaseFacts> {
+    let facts = settings.databases.iter().map(|(name, section)| {
+        (
+            name.clone(),
+            DatabaseFacts {
+                mode: mode(section.mode),
+                tables: section.tables.clone(),
+            },
+        )
+    });
+    facts.collect()
+}
+
+/// What reloading works with.
+pub(super) fn reload(
+    settings: &Settings,
+    secrets: Vec<SecretName>,
+    shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
+    versions: &Arc<Versions>,
+    catalog: &Arc<ArcSwap<Catalog>>,
+) -> ReloadParts {
+    let (store, sandbox, clock) = shared;
+    ReloadParts {
+        flows: settings.paths.flows.clone(),
+        tasks: settings.paths.tasks.clone(),
+        removal_grace: settings.reload.removal_grace.0,
+        module_bytes_max: settings.limits.module.0,
+        ceilings: ceilings(settings),
+        vars: settings
+            .workflows
+            .iter()
+            .map(|(name, section)| (name.clone(), section.vars.clone()))
+            .collect(),
+        databases: databases(settings),
+        secrets,
+        store: Arc::clone(store),
+        sandbox: Arc::clone(sandbox),
+        clock: Arc::clone(clock),
+        versions: Arc::clone(versions),
+        catalog: Arc::clone(catalog),
+    }
+}
+
+/// The engine, started.
+pub(super) fn engine(
+    settings: &Settings,
+    shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
+    versions: &Arc<Versions>,
+) -> EngineHandle {
+    let (store, sandbox, clock) = shared;
+    let numbers = engine::Settings {
+        instance: instance(&settings.paths.state),
+        slots: usize::try_from(settings.engine.slots).unwrap_or(usize::MAX),
+        queue: usize::try_from(settings.engine.queue).unwrap_or(usize::MAX),
+        ..engine::Settings::default()
+    };
+    let versions = Arc::clone(versions);
+    Engine::new(Parts {
+        store: Arc::clone(store),
+        invoke: Arc::clone(sandbox) as _,
+        clock: Arc::clone(clock),
+        versions: Arc::new(move |version| {
+            let versions = Arc::clone(&versions);
+            async move { versions.ready(&version).await.map_err(lost_or_late) }.boxed()
+        }),
+        settings: numbers,
+    })
+    .start()
+}
+
+/// The state folder is what makes an installation: whoever holds its lock is its only process.
+fn instance(state: &Path) -> String {
+    let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    format!("{host}:{}", path.display())
+}
+
+fn lost_or_late(error: reload::VersionError) -> engine::VersionError {
+    match error {
+        reload::VersionError::Store(error) => engine::VersionError::Unavailable(error.to_string()),
+        lost => engine::VersionError::Lost(lost.to_string()),
+    }
+}
+
+/// The names of the secrets that the root organization may use.
+pub(super) fn names(secrets: &Secrets) -> Vec<SecretName> {
+    secrets.names(OrganizationId::ROOT)
+}

@@ -1,0 +1,112 @@
+//! Compiling files without a daemon: modules are prepared, nothing is published or run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use super::{StartError, wiring};
+use crate::broker::secret::Secrets;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
+use crate::id::{ModuleName, SecretName};
+use crate::reload;
+use crate::store::{self, Durability};
+use crate::workflow::environment::{Environment, ModuleFacts};
+use crate::workflow::{self, WorkflowSource};
+
+/// What `check` compiles against.
+pub struct Workbench {
+    settings: Settings,
+    modules: BTreeMap<ModuleName, ModuleFacts>,
+    refused: Vec<String>,
+    secrets: Vec<SecretName>,
+}
+
+impl Workbench {
+    /// Prepares the modules in `tasks/`, in a folder of its own: a running daemon is not disturbed.
+    pub async fn open(
+        settings: &Settings,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, StartError> {
+        let state = settings.paths.state.clone();
+        let failed = |cause| StartError::State {
+            path: state.clone(),
+            cause,
+        };
+        // The brokers want a store; grantless guests write nothing to it.
+        let scratch = tempfile::tempdir().map_err(failed)?;
+        let url = format!("sqlite:{}", scratch.path().join("scratch.db").display());
+        let store = store::open(&url, Durability::Normal).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let names = wiring::names(&wiring::secrets(settings, environment)?);
+        let broker = wiring::broker(settings, Secrets::default(), store, clock)?;
+        // With the daemon's own cache, what it has compiled is not compiled again.
+        let cache = if settings.paths.state.is_dir() {
+            settings.paths.state.as_path()
+        } else {
+            scratch.path()
+        };
+        let sandbox = wiring::sandbox(settings, cache, broker)?;
+        let mut bench = Self {
+            settings: settings.clone(),
+            modules: BTreeMap::new(),
+            refused: Vec::new(),
+            secrets: names,
+        };
+        let Ok(entries) = fs::read_dir(&settings.paths.tasks) else {
+            return Ok(bench);
+        };
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            let stem = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.strip_suffix(".wasm"));
+            let Some(Ok(name)) = stem.map(str::parse::<ModuleName>) else {
+                continue;
+            };
+            let prepared = match fs::read(&path) {
+                Ok(bytes) => sandbox
+                    .prepare(bytes.into())
+                    .await
+                    .map_err(|problem| problem.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match prepared {
+                Ok(prepared) => drop(bench.modules.insert(name, reload::facts(&prepared))),
+                Err(problem) => bench.refused.push(format!("{} {problem}", path.display())),
+            }
+        }
+        Ok(bench)
+    }
+
+    /// Modules that the daemon would refuse, and why.
+    pub fn refused_modules(&self) -> &[String] {
+        &self.refused
+    }
+
+    /// Compiles one file as the daemon would.
+    pub fn check(&self, file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+        let source = match WorkflowSource::from_bytes(file, bytes) {
+            Ok(source) => source,
+            Err(diagnostic) => return vec![*diagnostic],
+        };
+        let overrides =
+            workflow::name_of(&source).and_then(|name| self.settings.workflows.get(&name));
+        let environment = Environment {
+            modules: self.modules.clone(),
+            vars: overrides
+                .map(|section| section.vars.clone())
+                .unwrap_or_default(),
+            ceilings: wiring::ceilings(&self.settings),
+            databases: Some(wiring::databases(&self.settings)),
+            secrets: Some(self.secrets.iter().cloned().collect()),
+            workflows: BTreeMap::new(),
+        };
+        match reload::compile(&source, &environment) {
+            Ok((_, warnings)) => warnings,
+            Err(diagnostics) => diagnostics,
+        }
+    }
+}

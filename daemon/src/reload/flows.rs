@@ -1,0 +1,340 @@
+//! Workflow files: a changed one is read and compiled; what compiles is published and goes live.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Reload;
+use super::files::FlowFile;
+use super::scan::{self, Found, ReadError};
+use crate::catalog::{Catalog, ProblemKind};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::id::{Digest, ModuleName, OrganizationId, WorkflowName};
+use crate::workflow::environment::{Environment, WorkflowFacts};
+use crate::workflow::model::{Uses, Workflow};
+use crate::workflow::{self, Compiled, SOURCE_MAX, WorkflowSource};
+
+/// A little more than the compiler takes, so that the compiler says what is wrong with the file.
+const FLOW_BYTES_MAX: u64 = 2 * SOURCE_MAX as u64;
+
+impl Reload {
+    pub(super) fn flow_path(&self, name: &str) -> Arc<str> {
+        format!("flows/{name}").into()
+    }
+
+    /// Looks at `flows/` and reads what changed.
+    pub(super) async fn scan_flows(&mut self, busy: bool) {
+        let folder = self.parts.flows.clone();
+        let found = tokio::task::spawn_blocking(move || scan::folder(&folder, "toml")).await;
+        let label: Arc<str> = "flows".into();
+        let found = match found.map_err(std::io::Error::other).and_then(|found| found) {
+            Ok(found) => found,
+            Err(error) => {
+                self.problem(
+                    &label,
+                    ProblemKind::Unreachable(format!("cannot be listed: {error}")),
+                    None,
+                );
+                return;
+            }
+        };
+        self.no_problem(&label);
+        let now = self.parts.clock.now();
+        for (name, file) in &mut self.flows {
+            if found.contains_key(name) {
+                file.vanished_at = None;
+            } else {
+                file.found = None;
+                file.vanished_at.get_or_insert(now);
+            }
+        }
+        for (name, state) in found {
+            let known = self.flows.entry(name.clone()).or_insert_with(FlowFile::new);
+            if known.found.as_ref() != Some(&state) && !busy {
+                self.read_flow(name, state).await;
+            }
+        }
+    }
+
+    async fn read_flow(&mut self, name: String, state: Found) {
+        let path = self.flow_path(&name);
+        let last_good = self.live_version(&name);
+        let refused = match &state {
+            Found::Refused(why) => Some(why.clone()),
+            Found::File(stamp) => {
+                let (folder, file, stamp) = (self.parts.flows.clone(), name.clone(), *stamp);
+                let read = tokio::task::spawn_blocking(move || {
+                    scan::read(&folder, &file, stamp, FLOW_BYTES_MAX)
+                })
+                .await;
+                match read {
+                    Ok(Ok(bytes)) => {
+                        let Some(file) = self.flows.get_mut(&name) else {
+                            return;
+                        };
+                        file.found = Some(state.clone());
+                        if file.bytes.as_deref() != Some(bytes.as_slice()) {
+                            file.bytes = Some(bytes.into());
+                            file.stale = true;
+                        }
+                        return;
+                    }
+                    Ok(Err(ReadError::Unsettled)) => {
+                        self.retry_soon();
+                        return;
+                    }
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(error) => Some(error.to_string()),
+                }
+            }
+        };
+        if let (Some(why), Some(file)) = (refused, self.flows.get_mut(&name)) {
+            file.found = Some(state);
+            file.bytes = None;
+            file.stale = false;
+            self.problem(&path, ProblemKind::Refused(why), last_good);
+        }
+    }
+
+    /// The version that is live from a file.
+    pub(super) fn live_version(&self, name: &str) -> Option<Digest> {
+        let workflow = self.flows.get(name)?.live.clone()?;
+        self.draft
+            .workflows
+            .get(&(OrganizationId::ROOT, workflow))
+            .map(|live| live.workflow.version)
+    }
+
+    /// Files whose compilation may end otherwise now that this module is another one: those that
+    /// use it, and those that did not compile.
+    pub(super) fn mark_users_stale(&mut self, module: &ModuleName) {
+        for (name, file) in &mut self.flows {
+            let live = file.live.as_ref().and_then(|live| {
+                self.draft
+                    .workflows
+                    .get(&(OrganizationId::ROOT, live.clone()))
+            });
+            let path = format!("flows/{name}");
+            let broken = self.draft.problems.contains_key(path.as_str());
+            if file.bytes.is_some()
+                && (broken || live.is_none_or(|live| uses(&live.workflow, module)))
+            {
+                file.stale = true;
+            }
+        }
+    }
+
+    /// Compiles the files that are stale; answers whether something went live.
+    pub(super) async fn compile_flows(&mut self, gone: &BTreeSet<ModuleName>) -> bool {
+        for module in gone {
+            self.mark_users_stale(module);
+        }
+        let compiling = self.modules.values().any(|file| {
+            file.digest.is_some() && file.digest != file.facts.as_ref().map(|facts| facts.digest)
+        });
+        let mut changed = false;
+        let stale: Vec<String> = self
+            .flows
+            .iter()
+            .filter(|(_, file)| file.stale)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if stale.is_empty() {
+            return false;
+        }
+        let mut environment = self.environment();
+        for name in stale {
+            changed |= self.compile_flow(&name, compiling, &mut environment).await;
+        }
+        changed
+    }
+
+    fn environment(&self) -> Environment {
+        let modules = self
+            .modules
+            .iter()
+            .filter_map(|(name, file)| {
+                let module: ModuleName = name.strip_suffix(".wasm")?.parse().ok()?;
+                Some((module, file.facts.clone()?))
+            })
+            .collect();
+        Environment {
+            modules,
+            vars: BTreeMap::new(),
+            ceilings: self.parts.ceilings.clone(),
+            databases: Some(self.parts.databases.clone()),
+            secrets: Some(self.parts.secrets.iter().cloned().collect()),
+            workflows: children(&self.draft),
+        }
+    }
+
+    async fn compile_flow(
+        &mut self,
+        name: &str,
+        compiling: bool,
+        environment: &mut Environment,
+    ) -> bool {
+        let path = self.flow_path(name);
+        let last_good = self.live_version(name);
+        let Some(bytes) = self.flows.get(name).and_then(|file| file.bytes.clone()) else {
+            return false;
+        };
+        let compiled = WorkflowSource::from_bytes(Arc::clone(&path), &bytes)
+            .map_err(|error| vec![*error])
+            .and_then(|source| {
+                let named = workflow::name_of(&source);
+                environment.vars = named
+                    .and_then(|name| self.parts.vars.get(&name).cloned())
+                    .unwrap_or_default();
+                compile(&source, environment).map(|done| (source, done))
+            });
+        let taken = compiled
+            .as_ref()
+            .ok()
+            .and_then(|(source, (workflow, _))| self.taken(name, source, workflow));
+        match (compiled, taken) {
+            // With a module still on its way, a mistake may be none.
+            (Err(_), _) if compiling => {
+                self.problem(&path, ProblemKind::Compiling, last_good);
+                false
+            }
+            (Err(diagnostics), _) => {
+                self.settled_as(name, &path, ProblemKind::Invalid(diagnostics), last_good);
+                false
+            }
+            (Ok(_), Some(diagnostic)) => {
+                self.settled_as(
+                    name,
+                    &path,
+                    ProblemKind::Invalid(vec![diagnostic]),
+                    last_good,
+                );
+                false
+            }
+            (Ok((source, (workflow, warnings))), None) => {
+                self.publish_flow(name, &source, Arc::new(workflow), warnings, environment)
+                    .await
+            }
+        }
+    }
+
+    fn settled_as(
+        &mut self,
+        name: &str,
+        path: &Arc<str>,
+        kind: ProblemKind,
+        last_good: Option<Digest>,
+    ) {
+        if let Some(file) = self.flows.get_mut(name) {
+            file.stale = false;
+        }
+        self.problem(path, kind, last_good);
+    }
+
+    /// A name that another file holds already: the first one keeps it.
+    fn taken(
+        &self,
+        name: &str,
+        source: &WorkflowSource,
+        workflow: &Workflow,
+    ) -> Option<Diagnostic> {
+        let (other, _) = self.flows.iter().find(|(other, file)| {
+            other.as_str() != name
+                && file.vanished_at.is_none()
+                && file.live.as_ref() == Some(&workflow.name)
+        })?;
+        Some(at(
+            source,
+            workflow.name.as_str(),
+            format!(
+                "the name `{}` is taken by {}",
+                workflow.name,
+                self.flow_path(other)
+            ),
+            "give one of the two another name",
+        ))
+    }
+}
+
+/// Compiles, and refuses what this daemon cannot run.
+pub fn compile(
+    source: &WorkflowSource,
+    environment: &Environment,
+) -> Result<(Workflow, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let Compiled {
+        workflow,
+        mut diagnostics,
+    } = workflow::compile(source, environment);
+    match workflow {
+        Some(workflow) => {
+            let refused = unsupported(source, &workflow);
+            if refused.is_empty() {
+                return Ok((workflow, diagnostics));
+            }
+            diagnostics.extend(refused);
+            Err(diagnostics)
+        }
+        None => Err(diagnostics),
+    }
+}
+
+/// What the format knows and the engine does not run. Saying so at the file is better than a run
+/// that silently does something else.
+fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut refuse = |needle: &str, what: &str| {
+        let help = "remove it; the rest of the file can go live";
+        found.push(at(
+            source,
+            needle,
+            format!("{what} is not supported by this version of the daemon"),
+            help,
+        ));
+    };
+    if workflow
+        .tasks
+        .iter()
+        .any(|task| matches!(task.uses, Uses::Workflow { .. }))
+    {
+        refuse("workflow:", "running a workflow as a task");
+    }
+    if !workflow.triggers.is_empty() {
+        refuse("[[on]]", "`[[on]]`");
+    }
+    if workflow.concurrency.is_some() {
+        refuse("concurrency", "`concurrency`");
+    }
+    found
+}
+
+fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Diagnostic {
+    let start = source.text.find(needle).unwrap_or(0);
+    Diagnostic {
+        severity: Severity::Error,
+        file: Arc::clone(&source.file),
+        text: Arc::clone(&source.text),
+        span: start..start + needle.len().min(source.text.len()),
+        message,
+        help: Some(help.to_owned()),
+    }
+}
+
+fn uses(workflow: &Workflow, module: &ModuleName) -> bool {
+    workflow
+        .tasks
+        .iter()
+        .any(|task| matches!(&task.uses, Uses::Module { name, .. } if name == module))
+}
+
+fn children(catalog: &Catalog) -> BTreeMap<WorkflowName, WorkflowFacts> {
+    catalog
+        .workflows
+        .values()
+        .map(|live| {
+            let facts = WorkflowFacts {
+                version: live.workflow.version,
+                inputs: live.workflow.inputs.clone(),
+            };
+            (live.workflow.name.clone(), facts)
+        })
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! Files become the catalog: watch → read → compile → prepare modules → publish → swap.
+//!
+//! Each file on its own: one that is broken keeps its last good version live and is reported.
+//! Starting is reloading from nothing. What a file means is `workflow`'s business, what a module
+//! may do `sandbox`'s; this module decides only what is live.
+
+mod files;
+mod flows;
+mod modules;
+mod publish;
+mod scan;
+mod versions;
+mod watch;
+
+pub use flows::compile;
+pub use modules::facts;
+pub use versions::{VersionError, Versions};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch as signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{Catalog, ProblemKind};
+use crate::clock::{Clock, Timestamp};
+use crate::id::{DatabaseName, SecretName, VariableName, WorkflowName};
+use crate::sandbox::Sandbox;
+use crate::store::Store;
+use crate::workflow::environment::{Ceilings, DatabaseFacts};
+use files::{FlowFile, ModuleFile};
+use modules::Prepared;
+use watch::Watch;
+
+/// Events are a hint; folders on network file systems send none. This often everything is looked
+/// at, which costs one `stat` a file.
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// While the store cannot be reached, publishing is tried again at this pace.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What reloading works with.
+pub struct ReloadParts {
+    /// Workflow files.
+    pub flows: PathBuf,
+    /// Task modules.
+    pub tasks: PathBuf,
+    /// How long a file must have vanished before its workflow goes.
+    pub removal_grace: Duration,
+    /// The largest module file, in bytes.
+    pub module_bytes_max: u64,
+    /// What workflows may ask for.
+    pub ceilings: Ceilings,
+    /// Var overrides by workflow.
+    pub vars: BTreeMap<WorkflowName, BTreeMap<VariableName, serde_json::Value>>,
+    /// Configured databases.
+    pub databases: BTreeMap<DatabaseName, DatabaseFacts>,
+    /// The names of the secrets there are.
+    pub secrets: Vec<SecretName>,
+    /// Where versions are kept.
+    pub store: Arc<dyn Store>,
+    /// Where modules are compiled.
+    pub sandbox: Arc<Sandbox>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Compiled workflows by version.
+    pub versions: Arc<Versions>,
+    /// What is swapped.
+    pub catalog: Arc<ArcSwap<Catalog>>,
+}
+
+/// The reload loop's state: what is known of each file.
+pub struct Reload {
+    parts: ReloadParts,
+    flows: BTreeMap<String, FlowFile>,
+    modules: BTreeMap<String, ModuleFile>,
+    /// The next catalog, built here and swapped when a pass changed it.
+    draft: Catalog,
+    prepared: (
+        mpsc::UnboundedSender<Prepared>,
+        mpsc::UnboundedReceiver<Prepared>,
+    ),
+    retry_at: Option<Timestamp>,
+    settled: signal::Sender<bool>,
+}
+
+impl Reload {
+    /// A loop that knows nothing yet; `settled` turns true when every file was looked at and no
+    /// module is being compiled.
+    pub fn new(parts: ReloadParts) -> (Self, signal::Receiver<bool>) {
+        let (settled, receiver) = signal::channel(false);
+        let reload = Self {
+            parts,
+            flows: BTreeMap::new(),
+            modules: BTreeMap::new(),
+            draft: Catalog::default(),
+            prepared: mpsc::unbounded_channel(),
+            retry_at: None,
+            settled,
+        };
+        (reload, receiver)
+    }
+
+    /// Follows the files until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let watch = Watch::start(&[&self.parts.flows, &self.parts.tasks]);
+        if let Err(error) = &watch {
+            tracing::warn!(%error, "no file events; changes are found by the periodic scan");
+        }
+        let mut watch = watch.ok();
+        self.restore().await;
+        loop {
+            let busy = watch.as_ref().is_some_and(Watch::busy);
+            self.pass(busy).await;
+            let due = self.next_look();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = changed(&mut watch) => {}
+                Some(prepared) = self.prepared.1.recv() => self.module_prepared(prepared).await,
+                () = self.parts.clock.wait_until(due) => {}
+            }
+        }
+    }
+
+    /// Looks at everything once and swaps the catalog if it is another one now.
+    async fn pass(&mut self, busy: bool) {
+        self.retry_at = None;
+        let modules_changed = self.scan_modules(busy).await;
+        self.scan_flows(busy).await;
+        let changed = self.compile_flows(&modules_changed).await;
+        self.remove_vanished().await;
+        if changed || !self.same_as_live() {
+            self.parts.catalog.store(Arc::new(self.draft.clone()));
+        }
+        let compiling = self
+            .draft
+            .problems
+            .values()
+            .any(|problem| matches!(problem.kind, ProblemKind::Compiling));
+        self.settled.send_if_modified(|settled| {
+            let now = !compiling;
+            std::mem::replace(settled, now) != now
+        });
+    }
+
+    fn same_as_live(&self) -> bool {
+        let live = self.parts.catalog.load();
+        let problems = |catalog: &Catalog| -> Vec<_> {
+            catalog
+                .problems
+                .iter()
+                .map(|(file, problem)| (Arc::clone(file), problem.since))
+                .collect()
+        };
+        live.workflows.len() == self.draft.workflows.len()
+            && live
+                .workflows
+                .iter()
+                .zip(&self.draft.workflows)
+                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+            && live.modules.len() == self.draft.modules.len()
+            && live
+                .modules
+                .iter()
+                .zip(&self.draft.modules)
+                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+            && problems(&live) == problems(&self.draft)
+    }
+
+    fn next_look(&self) -> Timestamp {
+        let now = self.parts.clock.now();
+        let graces = self.flows.values().filter_map(|file| file.vanished_at);
+        let graces = graces.chain(self.modules.values().filter_map(|file| file.vanished_at));
+        let first = graces
+            .map(|at| at.after(self.parts.removal_grace))
+            .chain(self.retry_at)
+            .min();
+        first
+            .unwrap_or_else(|| now.after(SCAN_EVERY))
+            .min(now.after(SCAN_EVERY))
+    }
+
+    fn retry_soon(&mut self) {
+        self.retry_at = Some(self.parts.clock.now().after(RETRY_AFTER));
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}

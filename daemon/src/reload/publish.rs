@@ -1,0 +1,197 @@
+//! Going live: a version is durable in the store before the catalog names it, and a workflow whose
+//! file is gone leaves both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Reload;
+use super::files::FlowFile;
+use crate::catalog::{LiveWorkflow, ProblemKind};
+use crate::diagnostic::Diagnostic;
+use crate::id::{Digest, ModuleName, OrganizationId};
+use crate::store::rows::VersionRow;
+use crate::workflow::WorkflowSource;
+use crate::workflow::environment::Environment;
+use crate::workflow::model::{Uses, Workflow};
+
+impl Reload {
+    /// Publishes a version and makes it live; answers whether the catalog changed.
+    pub(super) async fn publish_flow(
+        &mut self,
+        name: &str,
+        source: &WorkflowSource,
+        workflow: Arc<Workflow>,
+        warnings: Vec<Diagnostic>,
+        environment: &Environment,
+    ) -> bool {
+        let path = self.flow_path(name);
+        let last_good = self.live_version(name);
+        let key = (OrganizationId::ROOT, workflow.name.clone());
+        let same_file = self
+            .draft
+            .workflows
+            .get(&key)
+            .is_some_and(|live| live.file == path);
+        if last_good == Some(workflow.version) && same_file {
+            self.flow_is_live(name, &workflow);
+            return false;
+        }
+        let row = version_row(source, &workflow, environment, self.parts.clock.now());
+        let workflow_id = match self.parts.store.publish(&row).await {
+            Ok(id) => id,
+            Err(error) => {
+                self.problem(
+                    &path,
+                    ProblemKind::Unreachable(format!("cannot be published: {error}")),
+                    last_good,
+                );
+                self.retry_soon();
+                return false;
+            }
+        };
+        self.parts.versions.remember(&workflow);
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(workflow = %workflow.name, version = workflow.version.short(), "the workflow is live");
+        self.flow_is_live(name, &workflow);
+        let live_since = self.parts.clock.now();
+        let live = LiveWorkflow {
+            workflow_id,
+            organization_id: OrganizationId::ROOT,
+            workflow,
+            file: path,
+            live_since,
+            warnings,
+        };
+        self.draft.workflows.insert(key, Arc::new(live));
+        true
+    }
+
+    fn flow_is_live(&mut self, name: &str, workflow: &Workflow) {
+        let before = self.flows.get_mut(name).and_then(|file| {
+            file.stale = false;
+            file.live.replace(workflow.name.clone())
+        });
+        self.no_problem(&self.flow_path(name));
+        // The file's former workflow, if it had another name, is retired like that of a vanished file.
+        if let Some(before) = before.filter(|before| *before != workflow.name) {
+            let mut ghost = FlowFile::new();
+            ghost.live = Some(before.clone());
+            ghost.vanished_at = Some(self.parts.clock.now());
+            self.flows.insert(format!("{name} (as {before})"), ghost);
+        }
+    }
+
+    /// Retires the workflows whose files have been gone for the grace time.
+    pub(super) async fn remove_vanished(&mut self) {
+        let now = self.parts.clock.now();
+        let gone: Vec<String> = self
+            .flows
+            .iter()
+            .filter(|(_, file)| {
+                file.vanished_at
+                    .is_some_and(|at| now.since(at) >= self.parts.removal_grace)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            let live = self.flows.get(&name).and_then(|file| file.live.clone());
+            // Another file may have taken the workflow over: a rename.
+            let taken = live.as_ref().is_some_and(|live| {
+                self.flows
+                    .iter()
+                    .any(|(other, file)| *other != name && file.live.as_ref() == Some(live))
+            });
+            if let (Some(live), false) = (live, taken) {
+                if let Err(error) = self.parts.store.retire(OrganizationId::ROOT, &live).await {
+                    tracing::warn!(workflow = %live, %error, "cannot be retired; it is tried again");
+                    self.retry_soon();
+                    continue;
+                }
+                tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
+                self.draft.workflows.remove(&(OrganizationId::ROOT, live));
+            }
+            self.flows.remove(&name);
+            self.no_problem(&self.flow_path(&name));
+        }
+    }
+
+    /// Makes live what the store says was live, so that a file that is broken now keeps its last
+    /// good version across a restart. What its file says today is looked at right afterwards.
+    pub(super) async fn restore(&mut self) {
+        let workflows = match self.parts.store.workflows().await {
+            Ok(workflows) => workflows,
+            Err(error) => {
+                tracing::warn!(%error, "the last good versions cannot be read");
+                return;
+            }
+        };
+        for row in workflows {
+            let Some(version) = row.active_version else {
+                continue;
+            };
+            let restored = match self.parts.store.version(&version).await {
+                Ok(Some(restored)) => restored,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(workflow = %row.name, %error, "its last good version cannot be read");
+                    continue;
+                }
+            };
+            let name = restored
+                .file
+                .strip_prefix("flows/")
+                .unwrap_or(&restored.file)
+                .to_owned();
+            match self.parts.versions.ready(&version).await {
+                Ok(workflow) => {
+                    let live = LiveWorkflow {
+                        workflow_id: row.workflow_id,
+                        organization_id: row.organization_id,
+                        workflow,
+                        file: restored.file.as_str().into(),
+                        live_since: restored.created_at,
+                        warnings: Vec::new(),
+                    };
+                    self.draft
+                        .workflows
+                        .insert((row.organization_id, row.name.clone()), Arc::new(live));
+                    let file = self.flows.entry(name).or_insert_with(FlowFile::new);
+                    file.live = Some(row.name);
+                }
+                Err(error) => {
+                    tracing::warn!(workflow = %row.name, %error, "its last good version cannot be restored")
+                }
+            }
+        }
+    }
+}
+
+fn version_row(
+    source: &WorkflowSource,
+    workflow: &Workflow,
+    environment: &Environment,
+    now: crate::clock::Timestamp,
+) -> VersionRow {
+    let modules: BTreeMap<&ModuleName, Digest> = workflow
+        .tasks
+        .iter()
+        .filter_map(|task| match &task.uses {
+            Uses::Module { name, digest } => Some((name, *digest)),
+            Uses::Workflow { .. } => None,
+        })
+        .collect();
+    let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "{}".to_owned());
+    VersionRow {
+        version: workflow.version,
+        organization_id: OrganizationId::ROOT,
+        workflow_name: workflow.name.clone(),
+        file: source.file.to_string(),
+        source: Arc::clone(&source.text),
+        vars: json(serde_json::to_string(&environment.vars)),
+        ceilings: json(serde_json::to_string(&environment.ceilings)),
+        modules: json(serde_json::to_string(&modules)),
+        created_at: now,
+    }
+}

@@ -1,0 +1,147 @@
+//! Versions from the store: a run continues with exactly what it started with, whatever the files
+//! say today.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::id::{Digest, ModuleName, VariableName};
+use crate::sandbox::Sandbox;
+use crate::store::{Store, StoreError};
+use crate::workflow::environment::{Ceilings, Environment, ModuleFacts};
+use crate::workflow::model::{Uses, Workflow};
+use crate::workflow::{self, WorkflowSource};
+
+/// Why a version cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    /// The store does not have it, or not all of it.
+    #[error("the store does not have {0}")]
+    Missing(String),
+    /// The store could not be asked; it may answer later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is stored does not give the same version any more.
+    #[error("version {version} cannot be made again: {why}")]
+    Unusable {
+        /// Which.
+        version: Digest,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Compiled workflows by version, shared while somebody uses them.
+pub struct Versions {
+    store: Arc<dyn Store>,
+    sandbox: Arc<Sandbox>,
+    compiled: Mutex<HashMap<Digest, Weak<Workflow>>>,
+}
+
+impl Versions {
+    /// Over this store and sandbox.
+    pub fn new(store: Arc<dyn Store>, sandbox: Arc<Sandbox>) -> Self {
+        Self {
+            store,
+            sandbox,
+            compiled: Mutex::default(),
+        }
+    }
+
+    /// Shares a workflow that was compiled elsewhere.
+    pub fn remember(&self, workflow: &Arc<Workflow>) {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        compiled.retain(|_, workflow| workflow.strong_count() > 0);
+        compiled.insert(workflow.version, Arc::downgrade(workflow));
+    }
+
+    /// The compiled workflow of a version.
+    pub async fn load(&self, version: &Digest) -> Result<Arc<Workflow>, VersionError> {
+        let known = self
+            .compiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(version)
+            .and_then(Weak::upgrade);
+        if let Some(workflow) = known {
+            return Ok(workflow);
+        }
+        let row = self
+            .store
+            .version(version)
+            .await?
+            .ok_or_else(|| VersionError::Missing(format!("version {version}")))?;
+        let unusable = |why: String| VersionError::Unusable {
+            version: *version,
+            why,
+        };
+        let digests: BTreeMap<ModuleName, Digest> =
+            serde_json::from_str(&row.modules).map_err(|error| unusable(error.to_string()))?;
+        let vars: BTreeMap<VariableName, serde_json::Value> =
+            serde_json::from_str(&row.vars).map_err(|error| unusable(error.to_string()))?;
+        let ceilings: Ceilings =
+            serde_json::from_str(&row.ceilings).map_err(|error| unusable(error.to_string()))?;
+        let mut modules = BTreeMap::new();
+        for (name, digest) in digests {
+            let module = self.store.module(&digest).await?;
+            let module =
+                module.ok_or_else(|| VersionError::Missing(format!("module {name} {digest}")))?;
+            let description = serde_json::from_str(&module.description)
+                .map_err(|error| unusable(error.to_string()))?;
+            let imports = serde_json::from_str(&module.imports)
+                .map_err(|error| unusable(error.to_string()))?;
+            modules.insert(
+                name,
+                ModuleFacts {
+                    digest,
+                    description,
+                    imports,
+                },
+            );
+        }
+        let environment = Environment {
+            modules,
+            vars,
+            ceilings,
+            ..Environment::default()
+        };
+        let source = WorkflowSource::new(row.file.as_str(), row.source);
+        let compiled = workflow::compile(&source, &environment);
+        let workflow = compiled.workflow.map(Arc::new).ok_or_else(|| {
+            unusable(
+                compiled
+                    .diagnostics
+                    .first()
+                    .map_or_else(String::new, ToString::to_string),
+            )
+        })?;
+        if workflow.version != *version {
+            return Err(unusable(format!("it compiles to {}", workflow.version)));
+        }
+        self.remember(&workflow);
+        Ok(workflow)
+    }
+
+    /// The same, with its modules ready to be called.
+    pub async fn ready(&self, version: &Digest) -> Result<Arc<Workflow>, VersionError> {
+        let workflow = self.load(version).await?;
+        for task in &workflow.tasks {
+            let Uses::Module { name, digest } = &task.uses else {
+                continue;
+            };
+            if self.sandbox.restore(*digest).await.is_some() {
+                continue;
+            }
+            let bytes = self.store.module_bytes(digest).await?;
+            let bytes =
+                bytes.ok_or_else(|| VersionError::Missing(format!("module {name} {digest}")))?;
+            self.sandbox
+                .prepare(bytes.into())
+                .await
+                .map_err(|problem| VersionError::Unusable {
+                    version: *version,
+                    why: format!("module {name} {problem}"),
+                })?;
+        }
+        Ok(workflow)
+    }
+}

@@ -1,0 +1,256 @@
+//! A daemon of the test's own: the real binary, a folder with files, its socket, its log.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Nothing in these tests takes this long on a loaded machine unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with flows, tasks, settings and state, and the daemon that runs there.
+pub struct Rig {
+    folder: TempDir,
+    settings: String,
+    environment: Vec<(String, String)>,
+    daemon: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    log: Arc<Log>,
+}
+
+/// The daemon's log so far, and a way to wait for a line.
+#[derive(Default)]
+pub struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Log {
+    /// Waits until a line satisfies `wanted`, looking at all there are.
+    pub fn wait(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            if let Some(line) = lines.iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no line says {what}; the log:\n{}", lines.join("\n"));
+            lines = self.grown.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Everything so far.
+    pub fn text(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+impl Rig {
+    /// An empty one.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("flows")).unwrap();
+        fs::create_dir(folder.path().join("tasks")).unwrap();
+        let settings = "[reload]\nremoval_grace = \"200ms\"\n".to_owned();
+        Self { folder, settings, environment: Vec::new(), daemon: None }
+    }
+
+    /// With the module that adds a field, waits, logs or fails as told.
+    pub fn with_add_field() -> Self {
+        let rig = Self::new();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/add-field-0.1.0.wasm");
+        fs::copy(fixture, rig.path("tasks/add-field.wasm")).unwrap();
+        rig
+    }
+
+    /// Adds to `flowweaver.toml`.
+    pub fn settings(&mut self, text: &str) {
+        self.settings.push_str(text);
+    }
+
+    /// Sets a variable of the daemon's environment.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Writes a file as careful programs do: beside, then renamed over.
+    pub fn write(&self, relative: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        let beside = path.with_extension("new");
+        fs::write(&beside, bytes).unwrap();
+        fs::rename(beside, path).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flowweaver"));
+        fs::write(self.path("flowweaver.toml"), &self.settings).unwrap();
+        command.arg("--config").arg(self.path("flowweaver.toml")).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub fn start(&mut self) -> Arc<Log> {
+        let mut child =
+            self.command().arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = Arc::new(Log::default());
+        let writer = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                writer.lines.lock().unwrap().push(line);
+                writer.grown.notify_all();
+            }
+            writer.lines.lock().unwrap().push("(the daemon's log ended)".to_owned());
+            writer.grown.notify_all();
+        });
+        self.daemon = Some(Running { child, log: Arc::clone(&log) });
+        let line = log.wait("that it listens or ended", |line| line.contains("listening") || line.contains("log ended"));
+        assert!(line.contains("listening"), "the daemon did not start:\n{}", log.text());
+        log
+    }
+
+    /// The daemon's log.
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.daemon.as_ref().unwrap().log)
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&daemon.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        daemon.child.wait().unwrap()
+    }
+
+    /// Runs a command of the command line.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must exit 0 and print JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.command().arg("--json").args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?} ended with {}:\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Starts a run without following it.
+    pub fn detach(&self, workflow: &str, inputs: &[&str]) -> String {
+        let mut arguments = vec!["run", "--detach", workflow];
+        for input in inputs {
+            arguments.extend(["-i", input]);
+        }
+        self.json(&arguments)["runId"].as_str().unwrap().to_owned()
+    }
+
+    /// Follows a run to its end and gives its tree with inputs and outputs.
+    pub fn finished(&self, run: &str) -> Value {
+        let output = self.cli(&["logs", "-f", run]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.json(&["run", "show", run])
+    }
+
+    /// Runs a workflow to its end and gives its tree with inputs and outputs.
+    pub fn run(&self, workflow: &str, inputs: &[&str]) -> Value {
+        let run = self.detach(workflow, inputs);
+        self.finished(&run)
+    }
+
+    /// Waits for a line of a run's log, following it live.
+    pub fn wait_for(&self, run: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut child =
+            self.command().args(["--json", "logs", "-f", run]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let found = lines
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
+            .find(|row| wanted(row));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        found.unwrap_or_else(|| panic!("the run ended without it: {}", self.json(&["run", "show", run])))
+    }
+
+    /// Every byte that the daemon has written: state folder and log.
+    pub fn everything_written(&self) -> Vec<u8> {
+        let mut bytes = self.daemon.as_ref().map(|daemon| daemon.log.text().into_bytes()).unwrap_or_default();
+        let mut folders = vec![self.path("state")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    bytes.extend(fs::read(path).unwrap());
+                }
+            }
+        }
+        bytes
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.child.kill();
+            let _ = daemon.child.wait();
+            if std::thread::panicking() {
+                eprintln!("the daemon's log:\n{}", daemon.log.text());
+            }
+        }
+    }
+}
+
+/// The task runs of a run's tree, by task name.
+pub fn tasks(run: &Value) -> Vec<&Value> {
+    run["jobRuns"].as_array().unwrap().iter().flat_map(|job| job["taskRuns"].as_array().unwrap()).collect()
+}
+
+/// One task run of a run's tree.
+pub fn task<'a>(run: &'a Value, name: &str) -> &'a Value {
+    tasks(run).into_iter().find(|task| task["task"] == name).unwrap_or_else(|| panic!("no task {name} in {run:#}"))
+}
+
+/// A task's recorded output.
+pub fn output<'a>(run: &'a Value, name: &str) -> &'a Value {
+    let rows = run["io"].as_array().unwrap();
+    &rows.iter().find(|row| row["kind"] == "output" && row["task"] == name).unwrap_or_else(|| panic!("no output of {name} in {run:#}"))["data"]
+}
