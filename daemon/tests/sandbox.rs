@@ -551,15 +551,11 @@ async fn what_is_not_a_task_component_is_refused_with_its_reason() {
     let wrong_type = echo()
         .wat()
         .replace("(field \"retryable\" bool)", "(field \"retryable\" u8)");
-    assert!(matches!(
-        refuse(&wat::parse_str(&wrong_type).unwrap()).await,
-        ModuleProblem::Invalid(_)
-    ));
+    let problem = refuse(&wat::parse_str(&wrong_type).unwrap()).await;
+    assert!(matches!(problem, ModuleProblem::Invalid(_)), "{problem}");
     let threads = run("(call $empty)").functions("(memory $shared 1 1 shared)");
-    assert!(matches!(
-        refuse(&threads.bytes()).await,
-        ModuleProblem::Invalid(_)
-    ));
+    let problem = refuse(&threads.bytes()).await;
+    assert!(matches!(problem, ModuleProblem::Invalid(_)), "{problem}");
 }
 
 #[tokio::test]

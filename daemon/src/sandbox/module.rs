@@ -16,7 +16,7 @@ const DESCRIPTION_BYTES_MAX: usize = 256 << 10;
 /// Readers of JSON stop at 128 levels.
 const DESCRIPTION_DEPTH_MAX: usize = 100;
 /// What every module exports.
-const ENTRY: &str = "flowweaver:task/entry@0.1.0";
+pub(super) const ENTRY: &str = "flowweaver:task/entry@0.1.0";
 /// The published interfaces of the contract.
 const CONTRACT: [&str; 6] = [
     "flowweaver:types/types@0.1.0",
