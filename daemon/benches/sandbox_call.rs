@@ -61,12 +61,12 @@ fn attempt(c: &mut Criterion) {
         cancel: CancellationToken::new(),
     };
     c.bench_function("attempt, one after the other", |b| {
-        b.to_async(&runtime)
-            .iter(|| sandbox.invoke(invocation.clone()));
+        b.iter(|| runtime.block_on(sandbox.invoke(invocation.clone())));
     });
     c.bench_function("attempt, 32 at a time, all of them", |b| {
-        b.to_async(&runtime).iter(|| {
-            futures_util::future::join_all((0..32).map(|_| sandbox.invoke(invocation.clone())))
+        b.iter(|| {
+            let attempts = (0..32).map(|_| sandbox.invoke(invocation.clone()));
+            runtime.block_on(futures_util::future::join_all(attempts))
         });
     });
     let report = runtime.block_on(sandbox.invoke(invocation));
