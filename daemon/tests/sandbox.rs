@@ -2,6 +2,14 @@
 //!
 //! Brokers have their own tests. No test here measures time; bounds are there to end a broken run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic as its body may"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -308,8 +316,16 @@ async fn an_enormous_string_or_list_for_the_host_is_a_limit_and_nothing_is_copie
 
 #[tokio::test]
 async fn a_flood_of_handles_is_a_limit() {
-    let guest = run("(loop $more (drop (call $request (i32.const 64) (i32.const 2) (i32.const 64) (i32.const 2))) (br $more)) unreachable").http();
-    assert_eq!(code_of(&guest, limits()).await, limit("limit.handles"));
+    let flood = |call: &str| {
+        run(&format!(
+            "(loop $more (drop {call}) (br $more)) unreachable"
+        ))
+    };
+    let requests =
+        flood("(call $request (i32.const 64) (i32.const 2) (i32.const 64) (i32.const 2))").http();
+    assert_eq!(code_of(&requests, limits()).await, limit("limit.handles"));
+    let own = flood("(call $make (i32.const 1))").resource();
+    assert_eq!(code_of(&own, limits()).await, limit("limit.handles"));
 }
 
 #[tokio::test]
@@ -553,9 +569,19 @@ async fn what_is_not_a_task_component_is_refused_with_its_reason() {
         .replace("(field \"retryable\" bool)", "(field \"retryable\" u8)");
     let problem = refuse(&wat::parse_str(&wrong_type).unwrap()).await;
     assert!(matches!(problem, ModuleProblem::Invalid(_)), "{problem}");
-    let threads = run("(call $empty)").functions("(memory $shared 1 1 shared)");
-    let problem = refuse(&threads.bytes()).await;
-    assert!(matches!(problem, ModuleProblem::Invalid(_)), "{problem}");
+    for feature in [
+        "(memory $shared 1 1 shared)",
+        "(memory $wide i64 1)",
+        "(tag $thrown)",
+        "(type $pair (struct (field i32)))",
+        "(func (param v128 v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))",
+    ] {
+        let problem = refuse(&run("(call $empty)").functions(feature).bytes()).await;
+        assert!(
+            matches!(problem, ModuleProblem::Invalid(_)),
+            "{feature}: {problem}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -171,8 +171,8 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn compile(machines: &Machines, bytes: &[u8], bytes_max: usize) -> Result<Self, ModuleProblem> {
-        let outline = module::outline(bytes, bytes_max)?;
+    fn compile(machines: &Machines, bytes: &[u8]) -> Result<Self, ModuleProblem> {
+        let outline = module::outline(bytes)?;
         // A wrong description is reported before the work of compiling.
         let described = outline
             .description
@@ -209,6 +209,7 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are not a module that can run.
     pub async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<PreparedModule>, ModuleProblem> {
+        module::check_header(&bytes, self.modules.bytes_max)?;
         let digest = Digest::of(&bytes);
         if let Some(prepared) = self.restore(digest).await {
             return Ok(prepared);
@@ -219,13 +220,12 @@ impl Sandbox {
             return Ok(Arc::clone(&module.prepared));
         }
         let machines = Arc::clone(&self.machines);
-        let bytes_max = self.modules.bytes_max;
         let Fresh {
             mut module,
             code,
             description,
         } = self
-            .blocking(move || Fresh::compile(&machines, &bytes, bytes_max))
+            .blocking(move || Fresh::compile(&machines, &bytes))
             .await??;
         if description.is_none() {
             let module_arc = Arc::new(module);
