@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use flowweaver::broker::Broker;
 use flowweaver::broker::identity::AttemptIdentity;
 use flowweaver::broker::journal::Journal;
 use flowweaver::clock::Timestamp;
@@ -22,6 +21,8 @@ use flowweaver::workflow::grant::Grants;
 use flowweaver::workflow::model::TaskLimits;
 use tokio_util::sync::CancellationToken;
 
+#[path = "../tests/guests/broker.rs"]
+mod broker;
 #[path = "../tests/guests/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod guests;
@@ -30,7 +31,7 @@ fn attempt(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let options = SandboxOptions::new(folder.path());
-    let sandbox = Sandbox::open(options, Arc::new(Broker::default())).unwrap();
+    let sandbox = Sandbox::open(options, broker::broker()).unwrap();
     let guest = guests::run("(call $ok (local.get $input) (local.get $length))");
     let prepared = runtime
         .block_on(sandbox.prepare(guest.bytes().into()))

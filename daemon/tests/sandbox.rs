@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowweaver::broker::Broker;
 use flowweaver::broker::identity::AttemptIdentity;
 use flowweaver::broker::journal::Journal;
 use flowweaver::clock::Timestamp;
@@ -27,9 +26,12 @@ use flowweaver::workflow::model::TaskLimits;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+#[path = "guests/broker.rs"]
+mod broker;
 mod guests;
 #[path = "sandbox/modules.rs"]
 mod modules;
+use broker::broker;
 use guests::{Guest, run};
 
 /// Ends a test that would hang; nothing waits for it otherwise.
@@ -45,7 +47,7 @@ fn limits() -> TaskLimits {
 }
 
 fn open(folder: &Path) -> Sandbox {
-    Sandbox::open(SandboxOptions::new(folder), Arc::new(Broker::default())).unwrap()
+    Sandbox::open(SandboxOptions::new(folder), broker()).unwrap()
 }
 
 fn sandbox() -> (TempDir, Arc<Sandbox>) {

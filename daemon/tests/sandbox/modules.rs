@@ -67,7 +67,7 @@ async fn a_module_over_the_ceiling_is_refused_by_its_size_alone() {
         module_bytes_max: 1_000,
         ..SandboxOptions::new(folder.path())
     };
-    let sandbox = Sandbox::open(options, Arc::new(Broker::default())).unwrap();
+    let sandbox = Sandbox::open(options, broker()).unwrap();
     let problem = sandbox.prepare(vec![0; 1_001].into()).await.unwrap_err();
     assert_eq!(
         problem,
