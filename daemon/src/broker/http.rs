@@ -3,7 +3,7 @@
 use wasmtime::component::Resource;
 
 use super::BrokerView;
-use super::error::CallError;
+use super::error::{CallError, Refusal};
 use crate::bindings::http::client::{Host, HostExchange, HostRequest, HostResponse};
 
 /// A request being built.
@@ -17,7 +17,7 @@ pub struct HttpExchange;
 pub struct HttpResponse;
 
 fn denied() -> CallError {
-    CallError::permanent("http.denied", "no grant covers this request")
+    Refusal::permanent("http.denied", "no grant covers this request").into()
 }
 
 impl Host for BrokerView<'_> {

@@ -1,11 +1,11 @@
 //! `flowweaver:kv`: durable state of a workflow. Nothing is granted here yet: every call is denied.
 
 use super::BrokerView;
-use super::error::CallError;
+use super::error::{CallError, Refusal};
 use crate::bindings::kv::store::{Entry, Host};
 
 fn denied() -> CallError {
-    CallError::permanent("kv.denied", "the task has no key-value grant")
+    Refusal::permanent("kv.denied", "the task has no key-value grant").into()
 }
 
 impl Host for BrokerView<'_> {

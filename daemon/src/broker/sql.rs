@@ -3,7 +3,7 @@
 use wasmtime::component::Resource;
 
 use super::BrokerView;
-use super::error::CallError;
+use super::error::{CallError, Refusal};
 use crate::bindings::sql::client::{Column, Host, HostDatabase, HostRows, HostTransaction, Value};
 
 /// An open database.
@@ -17,7 +17,7 @@ pub struct SqlTransaction;
 pub struct SqlRows;
 
 fn denied() -> CallError {
-    CallError::permanent("sql.denied", "no grant covers this database")
+    Refusal::permanent("sql.denied", "no grant covers this database").into()
 }
 
 impl Host for BrokerView<'_> {}

@@ -96,7 +96,16 @@ impl Sandbox {
     /// # Errors
     /// When the folder, the threads or the engine cannot be had.
     pub fn open(options: SandboxOptions, broker: Arc<Broker>) -> Result<Self, SandboxError> {
-        let machines = Arc::new(Machines::new().map_err(SandboxError::Engine)?);
+        let machines = Machines::new().map_err(SandboxError::Engine)?;
+        Self::with_machines(options, broker, machines)
+    }
+
+    fn with_machines(
+        options: SandboxOptions,
+        broker: Arc<Broker>,
+        machines: Machines,
+    ) -> Result<Self, SandboxError> {
+        let machines = Arc::new(machines);
         let compiled =
             compiled::Compiled::open(&options.compiled).map_err(|cause| SandboxError::Folder {
                 path: options.compiled.clone(),
@@ -203,3 +212,6 @@ impl std::fmt::Debug for Sandbox {
         f.debug_struct("Sandbox").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ const DESCRIPTION_BYTES_MAX: usize = 256 << 10;
 /// Readers of JSON stop at 128 levels.
 const DESCRIPTION_DEPTH_MAX: usize = 100;
 /// What every module exports.
-const ENTRY: &str = "flowweaver:task/entry@0.1.0";
+pub(super) const ENTRY: &str = "flowweaver:task/entry@0.1.0";
 /// The published interfaces of the contract.
 const CONTRACT: [&str; 6] = [
     "flowweaver:types/types@0.1.0",
@@ -127,9 +127,8 @@ pub(super) struct Outline {
     pub(super) description: Option<String>,
 }
 
-/// Reads the outline of a module, or says why it is none.
-pub(super) fn outline(bytes: &[u8], bytes_max: usize) -> Result<Outline, ModuleProblem> {
-    check_header(bytes, bytes_max)?;
+/// Reads the outline of a module whose header was checked, or says why it is none.
+pub(super) fn outline(bytes: &[u8]) -> Result<Outline, ModuleProblem> {
     let damaged = |error: wasmparser::BinaryReaderError| ModuleProblem::Damaged(error.to_string());
     let mut outline = Outline {
         imports: Vec::new(),
@@ -179,7 +178,8 @@ pub(super) fn outline(bytes: &[u8], bytes_max: usize) -> Result<Outline, ModuleP
     Ok(outline)
 }
 
-fn check_header(bytes: &[u8], max: usize) -> Result<(), ModuleProblem> {
+/// Refuses by size and first bytes alone.
+pub(super) fn check_header(bytes: &[u8], max: usize) -> Result<(), ModuleProblem> {
     if bytes.is_empty() {
         return Err(ModuleProblem::Empty);
     }
@@ -248,21 +248,21 @@ mod tests {
 
     #[test]
     fn what_is_not_a_component_is_refused_by_its_first_bytes() {
-        assert_eq!(outline(b"", 10), Err(ModuleProblem::Empty));
+        assert_eq!(check_header(b"", 10), Err(ModuleProblem::Empty));
         assert_eq!(
-            outline(b"\0as", 10),
+            check_header(b"\0as", 10),
             Err(ModuleProblem::Damaged(
                 "it ends within its first four bytes".to_owned()
             ))
         );
-        assert_eq!(outline(b"\x7fELF\x02", 10), Err(ModuleProblem::Native));
+        assert_eq!(check_header(b"\x7fELF\x02", 10), Err(ModuleProblem::Native));
         assert_eq!(
-            outline(b"\0asm\x01\0\0\0", 10),
+            check_header(b"\0asm\x01\0\0\0", 10),
             Err(ModuleProblem::CoreModule)
         );
-        assert_eq!(outline(b"#!/bin/sh", 10), Err(ModuleProblem::NotWasm));
+        assert_eq!(check_header(b"#!/bin/sh", 10), Err(ModuleProblem::NotWasm));
         assert_eq!(
-            outline(&[0; 11], 10),
+            check_header(&[0; 11], 10),
             Err(ModuleProblem::TooLarge { bytes: 11, max: 10 })
         );
     }

@@ -11,6 +11,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::attempt::TRANSFER_BYTES_MAX;
 use crate::bindings::types::types::Error as GuestError;
+use crate::broker::error::HostFault;
 use crate::run::failure::{Failure, FailureSource};
 use crate::units::{Size, Span};
 
@@ -90,6 +91,9 @@ pub(super) fn trap_failure(error: &wasmtime::Error) -> Failure {
                 format!("the task ended its program with status {status} instead of returning"),
             )
         };
+    }
+    if let Some(HostFault(message)) = error.downcast_ref::<HostFault>() {
+        return Failure::retryable(FailureSource::Host, "host.broker", message.clone());
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return Failure::retryable(

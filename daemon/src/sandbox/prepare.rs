@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, InstancePre};
+use wasmtime::error::Context as _;
 
 use super::Sandbox;
 use super::attempt::{Attempt, Call};
@@ -16,6 +18,7 @@ use super::machine::{Machine, Machines};
 use super::meter::Meter;
 use super::module::{self, ModuleProblem, PreparedModule};
 use crate::bindings::TaskFullPre;
+use crate::bindings::types::types::Error;
 use crate::broker::identity::AttemptIdentity;
 use crate::broker::journal::Journal;
 use crate::clock::{Clock as _, SystemClock};
@@ -85,7 +88,32 @@ impl Module {
 
 fn link(machine: &Machine, component: &Component) -> wasmtime::Result<TaskFullPre<Guest>> {
     component.initialize_copy_on_write_image()?;
-    TaskFullPre::new(machine.linker.instantiate_pre(component)?)
+    let pre = machine.linker.instantiate_pre(component)?;
+    check_entry(&pre)?;
+    TaskFullPre::new(pre)
+}
+
+/// The generated code looks at the types of `run` and `describe` only in an instance; a module whose
+/// types are wrong must not go live.
+fn check_entry(pre: &InstancePre<Guest>) -> wasmtime::Result<()> {
+    let instance = pre.instance_type();
+    let (_, entry) = pre
+        .component()
+        .get_export(None, module::ENTRY)
+        .context("no entry")?;
+    for name in ["describe", "run"] {
+        let Some((ComponentItem::ComponentFunc(function), _)) =
+            pre.component().get_export(Some(&entry), name)
+        else {
+            wasmtime::bail!("`{}` has no function `{name}`", module::ENTRY);
+        };
+        match name {
+            "describe" => function.typecheck::<(), (String,)>(&instance),
+            _ => function.typecheck::<(&str,), (Result<String, Error>,)>(&instance),
+        }
+        .with_context(|| format!("`{name}` has another type"))?;
+    }
+    Ok(())
 }
 
 /// All loaded modules.
@@ -143,8 +171,8 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn compile(machines: &Machines, bytes: &[u8], bytes_max: usize) -> Result<Self, ModuleProblem> {
-        let outline = module::outline(bytes, bytes_max)?;
+    fn compile(machines: &Machines, bytes: &[u8]) -> Result<Self, ModuleProblem> {
+        let outline = module::outline(bytes)?;
         // A wrong description is reported before the work of compiling.
         let described = outline
             .description
@@ -181,6 +209,7 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are not a module that can run.
     pub async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<PreparedModule>, ModuleProblem> {
+        module::check_header(&bytes, self.modules.bytes_max)?;
         let digest = Digest::of(&bytes);
         if let Some(prepared) = self.restore(digest).await {
             return Ok(prepared);
@@ -191,13 +220,12 @@ impl Sandbox {
             return Ok(Arc::clone(&module.prepared));
         }
         let machines = Arc::clone(&self.machines);
-        let bytes_max = self.modules.bytes_max;
         let Fresh {
             mut module,
             code,
             description,
         } = self
-            .blocking(move || Fresh::compile(&machines, &bytes, bytes_max))
+            .blocking(move || Fresh::compile(&machines, &bytes))
             .await??;
         if description.is_none() {
             let module_arc = Arc::new(module);

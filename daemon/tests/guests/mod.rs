@@ -74,7 +74,7 @@ impl Guest {
         )
     }
 
-    /// `$attempt` and `$cancelled` of the context.
+    /// `$attempt -> number` and `$trace-id (result at)`.
     pub fn context(self) -> Self {
         self.import(
             "context",
@@ -212,6 +212,15 @@ impl Guest {
             "",
             &[("subscribe-duration", "timer", "(param i64) (result i32)")],
         )
+    }
+
+    /// `$make (representation) -> handle` of a resource that the guest itself defines.
+    pub fn resource(mut self) -> Self {
+        self.lowered +=
+            "(type $own (resource (rep i32)))\n(core func $make-core (canon resource.new $own))\n";
+        self.core_imports += "(import \"host\" \"make\" (func $make (param i32) (result i32)))\n";
+        self.with += "(export \"make\" (func $make-core))\n";
+        self
     }
 
     /// An import that nobody provides.
