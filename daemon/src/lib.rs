@@ -11,7 +11,8 @@ pub mod units;
 // Level 1: pure meaning.
 pub mod run;
 pub mod workflow;
-// Level 2: effects.
+// Level 2: effects. The generated code names the brokers' resource types.
+pub mod bindings;
 pub mod broker;
 pub mod sandbox;
 pub mod store;

@@ -2,5 +2,143 @@
 //!
 //! One folder or file a capability. How a guest runs is `sandbox`'s business.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+
+use crate::bindings;
+use crate::clock::{Clock, Timestamp};
+use crate::store::Store;
+use crate::workflow::grant::Grants;
+use identity::AttemptIdentity;
+use journal::Journal;
+
+mod call;
+pub mod context;
+pub mod error;
+pub mod http;
 pub mod identity;
 pub mod journal;
+pub mod kv;
+pub mod log;
+pub mod secret;
+pub mod settings;
+pub mod sql;
+
+use secret::Secrets;
+use settings::{BrokerError, BrokerSettings};
+
+/// What all attempts share of the brokers: connections, secrets, databases, the key-value store.
+pub struct Broker {
+    http: Arc<http::HttpShared>,
+    kv: Arc<kv::KvShared>,
+}
+
+/// What the brokers must know of one attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptScope {
+    /// Who and where.
+    pub identity: Arc<AttemptIdentity>,
+    /// What it may reach.
+    pub grants: Arc<Grants>,
+    /// Where lines and calls go.
+    pub journal: Arc<Journal>,
+    /// Cancelled when the attempt is to stop.
+    pub cancel: CancellationToken,
+    /// When the attempt ends, for host calls that wait.
+    pub deadline: Instant,
+    /// The same instant, as the guest's `context` shows it.
+    pub deadline_at: Timestamp,
+}
+
+impl Broker {
+    /// The brokers of a process. Effects run on the tokio runtime that this is called on.
+    ///
+    /// # Errors
+    /// When a setting is wrong, TLS cannot be set up, or there is no runtime.
+    pub fn new(
+        settings: BrokerSettings,
+        secrets: Secrets,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, BrokerError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BrokerError::NoRuntime)?;
+        let rules = (settings.network, settings.hosts, settings.http);
+        let http = http::HttpShared::new(rules, Arc::new(secrets), clock.clone(), runtime)?;
+        Ok(Arc::new(Self {
+            http: Arc::new(http),
+            kv: Arc::new(kv::KvShared { store, clock }),
+        }))
+    }
+
+    /// The brokers' part of a new attempt.
+    pub fn attempt(self: &Arc<Self>, scope: AttemptScope) -> BrokerCtx {
+        BrokerCtx {
+            http: http::HttpCtx::new(self.http.clone(), scope.clone()),
+            kv: kv::KvCtx::new(self.kv.clone(), scope.clone()),
+            identity: scope.identity,
+            grants: scope.grants,
+            journal: scope.journal,
+            cancel: scope.cancel,
+            deadline: scope.deadline,
+            deadline_at: scope.deadline_at,
+        }
+    }
+}
+
+/// What one attempt owns of the brokers; lives in the wasmtime Store's data. Whatever is under way
+/// when it is dropped is given up.
+pub struct BrokerCtx {
+    /// Who and where.
+    pub identity: Arc<AttemptIdentity>,
+    /// What it may reach.
+    pub grants: Arc<Grants>,
+    /// Where lines and calls go.
+    pub journal: Arc<Journal>,
+    /// Whether it was cancelled.
+    pub cancel: CancellationToken,
+    /// When the attempt ends, for host calls that wait.
+    pub deadline: Instant,
+    /// The same instant, as the guest's `context` shows it.
+    pub deadline_at: Timestamp,
+    /// HTTP, without wasm.
+    pub http: http::HttpCtx,
+    /// Key-value state, without wasm.
+    pub kv: kv::KvCtx,
+}
+
+/// The brokers as a host function sees them.
+pub struct BrokerView<'a> {
+    /// What the attempt owns.
+    pub ctx: &'a mut BrokerCtx,
+    /// The resources behind the guest's handles.
+    pub table: &'a mut ResourceTable,
+}
+
+/// Store data that holds a [`BrokerCtx`].
+pub trait BrokerHost: Send {
+    /// A view of it.
+    fn broker(&mut self) -> BrokerView<'_>;
+}
+
+/// Names the view to the linker.
+struct HasBroker;
+
+impl HasData for HasBroker {
+    type Data<'a> = BrokerView<'a>;
+}
+
+/// Adds every `flowweaver:*` import. What an attempt may do with them is decided at each call.
+///
+/// # Errors
+/// When an import was added before.
+pub fn add_to_linker<T: BrokerHost + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    bindings::types::types::add_to_linker::<T, HasBroker>(linker, T::broker)?;
+    bindings::context::context::add_to_linker::<T, HasBroker>(linker, T::broker)?;
+    bindings::log::log::add_to_linker::<T, HasBroker>(linker, T::broker)?;
+    bindings::http::client::add_to_linker::<T, HasBroker>(linker, T::broker)?;
+    bindings::sql::client::add_to_linker::<T, HasBroker>(linker, T::broker)?;
+    bindings::kv::store::add_to_linker::<T, HasBroker>(linker, T::broker)
+}
