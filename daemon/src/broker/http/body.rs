@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
+use super::HttpShared;
 use super::budget::Budget;
 use super::dial;
 use super::policy::Target;
@@ -30,6 +31,7 @@ const RATIO_FREE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a body needs beside the connection.
 pub(super) struct Terms {
+    pub(super) shared: Arc<HttpShared>,
     pub(super) target: Target,
     pub(super) scrubber: Arc<Scrubber>,
     pub(super) budget: Arc<Budget>,
@@ -100,11 +102,13 @@ impl Body {
         }
     }
 
-    /// Dropping the connection's half before its end also closes it, so nobody else gets it.
     fn fail(&mut self, mut refusal: Refusal) {
         if let Some(mut terms) = self.terms.take() {
             refusal.message = terms.scrubber.text(&refusal.message);
             terms.record.outcome(refusal.code.as_str());
+            // Hyper closes a connection whose body was not read to its end, but a short one may
+            // have been read whole before its fault was found.
+            terms.shared.dialer.forget(&terms.target);
         }
         (self.raw, self.carry, self.gzip) = (Bytes::new(), Vec::new(), None);
         self.state = State::Failed(refusal);

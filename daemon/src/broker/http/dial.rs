@@ -5,13 +5,14 @@
 //! name is forbidden the whole name is: a resolver that lies must not win by the order of its
 //! answers, and a service that is half private is not one a task should reach by name.
 //!
-//! There is a client for every port, because the resolver is told a name but not the port, and
-//! permissions are for pairs of both.
+//! There is a client for every host and port: the resolver is told a name but not the port, and
+//! permissions are for pairs of both; and what a misbehaving server has touched can be forgotten
+//! without touching anything else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -27,20 +28,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle connections kept for one host and port.
 const IDLE_PER_HOST: usize = 16;
-/// Ports come from workflow files, so there are few; past this many the clients are made anew.
-const CLIENTS_MAX: usize = 64;
+/// A wildcard grant can reach any number of hosts; past this many the clients are made anew.
+const CLIENTS_MAX: usize = 256;
 /// Hyper's own default, stated: a server that sends more is not answering, it is attacking.
 const RESPONSE_HEADERS_MAX: usize = 100;
 
 /// Fixed answers for names, like a hosts file: `[network] hosts`. They are checked like any others.
 pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
 
+/// A host and a port.
+type Origin = (String, u16);
+
 /// Dials; nothing else in the daemon does so on a task's behalf.
 pub(super) struct Dialer {
     network: Arc<Network>,
     hosts: Arc<Hosts>,
     tls: rustls::ClientConfig,
-    clients: Mutex<HashMap<u16, Client>>,
+    clients: Mutex<HashMap<Origin, Client>>,
 }
 
 impl Dialer {
@@ -63,7 +67,7 @@ impl Dialer {
             self.network.check(ip, target.port()).map_err(denied)?;
         }
         let client = self
-            .client(target.port())
+            .client(target)
             .map_err(|error| failed(target, &error))?;
         // Nobody can have changed it on the way here, and this line makes that true of every caller.
         request.url_mut().clone_from(target.url());
@@ -73,25 +77,37 @@ impl Dialer {
             .map_err(|error| failed(target, &error))
     }
 
-    fn client(&self, port: u16) -> Result<Client, reqwest::Error> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&port) {
+    /// Gives up the connections to a server after an answer that broke a rule: whatever follows on
+    /// them could belong to that answer.
+    pub(super) fn forget(&self, target: &Target) {
+        self.lock().remove(&origin(target));
+    }
+
+    fn client(&self, target: &Target) -> Result<Client, reqwest::Error> {
+        let mut clients = self.lock();
+        if let Some(client) = clients.get(&origin(target)) {
             return Ok(client.clone());
         }
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
-        let client = build(
-            Guard {
-                network: self.network.clone(),
-                hosts: self.hosts.clone(),
-                port,
-            },
-            self.tls.clone(),
-        )?;
-        clients.insert(port, client.clone());
+        let guard = Guard {
+            network: self.network.clone(),
+            hosts: self.hosts.clone(),
+            port: target.port(),
+        };
+        let client = build(guard, self.tls.clone())?;
+        clients.insert(origin(target), client.clone());
         Ok(client)
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn origin(target: &Target) -> Origin {
+    (target.host().to_owned(), target.port())
 }
 
 fn build(guard: Guard, tls: rustls::ClientConfig) -> Result<Client, reqwest::Error> {
@@ -111,7 +127,7 @@ fn build(guard: Guard, tls: rustls::ClientConfig) -> Result<Client, reqwest::Err
         .build()
 }
 
-/// The resolver that a client of one port uses.
+/// The resolver that a client uses.
 struct Guard {
     network: Arc<Network>,
     hosts: Arc<Hosts>,
@@ -129,6 +145,9 @@ impl Resolve for Guard {
                     .await?
                     .collect(),
             };
+            if addresses.is_empty() {
+                return Err("the name has no address".into());
+            }
             for address in &addresses {
                 network.check(address.ip(), port)?;
             }
@@ -164,29 +183,28 @@ fn denied(error: AddressDenied) -> Refusal {
 
 /// Gives a transport's error one of our codes. The text is a cause's own, never a URL.
 pub(super) fn failed(target: &Target, error: &reqwest::Error) -> Refusal {
-    let mut tls = None;
-    let mut last = None;
+    let (mut tls, mut last) = (None, None);
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = next {
-        // An `io::Error` hides what it wraps from `source`.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(|io| io.get_ref());
-        let inner = inner.map(|inner| inner as &(dyn StdError + 'static));
-        for cause in [Some(cause), inner].into_iter().flatten() {
-            if let Some(address) = cause.downcast_ref::<AddressDenied>() {
-                return denied(address.clone());
-            }
-            tls = tls.or_else(|| {
-                cause
-                    .downcast_ref::<rustls::Error>()
-                    .map(ToString::to_string)
-            });
-            if cause.downcast_ref::<reqwest::Error>().is_none() {
-                last = Some(cause.to_string());
-            }
+        if let Some(address) = cause.downcast_ref::<AddressDenied>() {
+            return denied(address.clone());
         }
-        next = cause.source().or_else(|| inner.and_then(StdError::source));
+        tls = tls.or_else(|| {
+            cause
+                .downcast_ref::<rustls::Error>()
+                .map(ToString::to_string)
+        });
+        if cause.downcast_ref::<reqwest::Error>().is_none() {
+            last = Some(cause.to_string());
+        }
+        // An `io::Error` hides what it wraps from `source`.
+        let wrapped = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
     }
     let (host, cause) = (
         target.host(),

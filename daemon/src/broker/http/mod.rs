@@ -8,6 +8,7 @@ pub mod address;
 mod body;
 mod budget;
 mod dial;
+mod exchange;
 mod head;
 mod host;
 pub mod policy;
@@ -17,12 +18,10 @@ mod sign;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::header::HeaderMap;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
-use tokio_util::sync::CancellationToken;
 
 pub use body::PORTION_BYTES_MAX;
 pub use budget::HttpLimits;
@@ -41,9 +40,6 @@ use dial::Dialer;
 use policy::Target;
 use scrub::Scrubber;
 use sign::Key;
-
-/// Header bytes of a response that a guest can be made to hold.
-const RESPONSE_HEADER_BYTES_MAX: usize = 256 * 1024;
 
 /// What all attempts share.
 pub(super) struct HttpShared {
@@ -233,9 +229,10 @@ impl HttpCtx {
             .and(parsed)
             .and_then(|target| self.decide(request, target))
             .and_then(|decided| Ok((decided, self.budget.place()?)));
-        let (decided, permit) =
+        let (decided, place) =
             decided.inspect_err(|refusal| record.outcome(refusal.code.as_str()))?;
         let terms = Terms {
+            shared: self.shared.clone(),
             target: decided.target.clone(),
             scrubber: self.scrubber().clone(),
             budget: self.budget.clone(),
@@ -247,7 +244,7 @@ impl HttpCtx {
         let task = self
             .shared
             .runtime
-            .spawn(exchange(self.shared.clone(), decided, terms));
+            .spawn(exchange::exchange(decided, terms));
         Ok(HttpExchange { task: Some(task) })
     }
 
@@ -362,111 +359,4 @@ impl HttpCtx {
             Arc::new(Scrubber::new(secrets))
         })
     }
-}
-
-/// Runs on the host's runtime until the head is here; the guest may do something else meanwhile.
-async fn exchange(
-    shared: Arc<HttpShared>,
-    decided: Decided,
-    mut terms: Terms,
-) -> Result<HttpResponse, Refusal> {
-    let result = head_of(
-        &shared,
-        &decided.target,
-        decided.request,
-        &terms.cancel,
-        decided.ends_at,
-    )
-    .await;
-    match result.and_then(|response| checked(response, &terms)) {
-        Ok((response, headers, gzip)) => {
-            let status = response.status().as_u16();
-            terms.record.outcome(status.to_string());
-            let url = terms.target.url().to_string();
-            let body = Body::new(response, gzip, terms);
-            Ok(HttpResponse {
-                status,
-                headers,
-                url,
-                body,
-            })
-        }
-        Err(mut refusal) => {
-            refusal.message = terms.scrubber.text(&refusal.message);
-            terms.record.outcome(refusal.code.as_str());
-            Err(refusal)
-        }
-    }
-}
-
-async fn head_of(
-    shared: &HttpShared,
-    target: &Target,
-    request: reqwest::Request,
-    cancel: &CancellationToken,
-    ends_at: Instant,
-) -> Result<reqwest::Response, Refusal> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(Refusal::cancelled()),
-        head = timeout_at(ends_at.into(), shared.dialer.dial(target, request)) => head.unwrap_or_else(|_| {
-            let message = format!("no answer in time from {}", target.host());
-            Err(Refusal::retryable("http.timeout", message))
-        }),
-    }
-}
-
-type Checked = (reqwest::Response, Vec<(String, String)>, bool);
-
-/// Refuses a response that two readers could read in two ways, and makes its headers the guest's.
-fn checked(response: reqwest::Response, terms: &Terms) -> Result<Checked, Refusal> {
-    let refuse = |why: &str| {
-        let host = terms.target.host();
-        Err(Refusal::retryable(
-            "http.protocol",
-            format!("the response of {host} {why}"),
-        ))
-    };
-    let map = response.headers();
-    if map.contains_key(CONTENT_LENGTH) && map.contains_key(TRANSFER_ENCODING) {
-        return refuse("has both a length and a transfer encoding");
-    }
-    let bytes: usize = map
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if bytes > RESPONSE_HEADER_BYTES_MAX {
-        return refuse("has more than 256 KiB of headers");
-    }
-    let encodings: Vec<String> = map
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| {
-            String::from_utf8_lossy(value.as_bytes())
-                .to_ascii_lowercase()
-                .split(',')
-                .map(|e| e.trim().to_owned())
-                .collect::<Vec<_>>()
-        })
-        .filter(|encoding| !encoding.is_empty() && encoding != "identity")
-        .collect();
-    let gzip = match encodings.as_slice() {
-        [] => false,
-        [one] if one == "gzip" || one == "x-gzip" => true,
-        _ => return refuse("is encoded in a way that was not asked for"),
-    };
-    let headers = map
-        .iter()
-        // What described the encoded body would be wrong about the decoded one.
-        .filter(|(name, _)| !gzip || (**name != CONTENT_ENCODING && **name != CONTENT_LENGTH))
-        .map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                terms
-                    .scrubber
-                    .text(&String::from_utf8_lossy(value.as_bytes())),
-            )
-        })
-        .collect();
-    Ok((response, headers, gzip))
 }
