@@ -33,6 +33,7 @@ use settings::{BrokerError, BrokerSettings};
 /// What all attempts share of the brokers: connections, secrets, databases, the key-value store.
 pub struct Broker {
     http: Arc<http::HttpShared>,
+    sql: Arc<sql::SqlShared>,
     kv: Arc<kv::KvShared>,
 }
 
@@ -66,9 +67,17 @@ impl Broker {
     ) -> Result<Arc<Self>, BrokerError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BrokerError::NoRuntime)?;
         let rules = (settings.network, settings.hosts, settings.http);
-        let http = http::HttpShared::new(rules, Arc::new(secrets), clock.clone(), runtime)?;
+        let http = http::HttpShared::new(rules, Arc::new(secrets), clock.clone(), runtime.clone())?;
+        let sql = sql::SqlShared::new(
+            settings.databases,
+            settings.own_files,
+            settings.sql,
+            clock.clone(),
+            runtime,
+        )?;
         Ok(Arc::new(Self {
             http: Arc::new(http),
+            sql: Arc::new(sql),
             kv: Arc::new(kv::KvShared { store, clock }),
         }))
     }
@@ -77,6 +86,7 @@ impl Broker {
     pub fn attempt(self: &Arc<Self>, scope: AttemptScope) -> BrokerCtx {
         BrokerCtx {
             http: http::HttpCtx::new(self.http.clone(), scope.clone()),
+            sql: sql::SqlCtx::new(self.sql.clone(), scope.clone()),
             kv: kv::KvCtx::new(self.kv.clone(), scope.clone()),
             identity: scope.identity,
             grants: scope.grants,
@@ -105,6 +115,8 @@ pub struct BrokerCtx {
     pub deadline_at: Timestamp,
     /// HTTP, without wasm.
     pub http: http::HttpCtx,
+    /// Databases, without wasm.
+    pub sql: sql::SqlCtx,
     /// Key-value state, without wasm.
     pub kv: kv::KvCtx,
 }

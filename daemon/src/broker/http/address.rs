@@ -285,3 +285,170 @@ fn outside_global_unicast(ip: Ipv6Addr) -> &'static str {
         _ => "outside the public IPv6 block",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn special_text(text: &str) -> bool {
+        special(text.parse().unwrap()).is_some()
+    }
+
+    /// The first and last address of every range, and its neighbours outside where those are public.
+    #[test]
+    fn every_special_range_is_refused_from_its_first_to_its_last_address() {
+        for text in [
+            "0.0.0.0",
+            "0.255.255.255",
+            "10.0.0.0",
+            "10.255.255.255",
+            "100.64.0.0",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.255",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.0",
+            "172.31.255.255",
+            "192.0.0.0",
+            "192.0.0.255",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.255.255",
+            "198.18.0.0",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.7",
+            "224.0.0.0",
+            "239.255.255.255",
+            "240.0.0.0",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::808:808",
+            "100::1",
+            "2001::1",
+            "2001:1ff:ffff::",
+            "2001:db8::1",
+            "2002:808:808::1",
+            "2600::5efe:808:808",
+            "2600::200:5efe:808:808",
+            "3ffe::1",
+            "3fff:fff::1",
+            "4000::1",
+            "5f00::1",
+            "fc00::1",
+            "fdff::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(special_text(text), "{text}");
+        }
+        for text in [
+            "1.0.0.0",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "192.167.255.255",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "2001:200::1",
+            "2001:4860:4860::8888",
+            "2606:4700::1111",
+            "3ffd::1",
+        ] {
+            assert!(!special_text(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_permission_is_an_address_or_network_with_a_port() {
+        for text in [
+            "10.0.0.5:80",
+            "10.0.0.0/24:80",
+            "[fd00::1]:443",
+            "[fd00::/8]:443",
+        ] {
+            assert!(text.parse::<Allow>().is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "10.0.0.5",
+            "10.0.0.5:0",
+            "10.0.0.0/33:80",
+            "fd00::1:443",
+            "localhost:80",
+            "10.0.0.5:99999",
+            "10.0.0.0/:80",
+        ] {
+            assert!(text.parse::<Allow>().is_err(), "{text}");
+        }
+        let network = Network {
+            allow: vec!["10.1.0.0/16:80".parse().unwrap()],
+            own_ports: vec![8080],
+        };
+        assert!(network.check("10.1.255.255".parse().unwrap(), 80).is_ok());
+        assert!(
+            network
+                .check("::ffff:10.1.2.3".parse().unwrap(), 80)
+                .is_ok()
+        );
+        assert!(network.check("10.1.2.3".parse().unwrap(), 81).is_err());
+        assert!(network.check("10.2.0.0".parse().unwrap(), 80).is_err());
+        let every = Network {
+            allow: vec!["0.0.0.0/0:8080".parse().unwrap()],
+            own_ports: vec![8080],
+        };
+        for own in ["127.0.0.1", "127.8.9.1", "0.0.0.0", "::ffff:127.0.0.1"] {
+            assert_eq!(
+                every.check(own.parse().unwrap(), 8080),
+                Err(AddressDenied::Own(8080)),
+                "{own}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_special_stays_so_in_every_wrapping(bits: u32) {
+            let v4 = Ipv4Addr::from_bits(bits);
+            let refused = special(v4.into()).is_some();
+            prop_assert_eq!(special(v4.to_ipv6_mapped().into()).is_some(), refused);
+            let nat64 = Ipv6Addr::from_bits((0x0064_ff9b_u128 << 96) | u128::from(bits));
+            prop_assert_eq!(special(nat64.into()).is_some(), refused);
+            for wrapped in [
+                u128::from(bits),
+                (0x2002_u128 << 112) | (u128::from(bits) << 80),
+                (0x2001_0000_u128 << 96) | u128::from(!bits),
+                (0x2600_u128 << 112) | (0x5efe_u128 << 32) | u128::from(bits),
+            ] {
+                prop_assert!(special(Ipv6Addr::from_bits(wrapped).into()).is_some());
+            }
+        }
+
+        #[test]
+        fn the_table_agrees_with_the_standard_library_where_that_is_stable(bits: u32) {
+            let ip = Ipv4Addr::from_bits(bits);
+            if ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast()
+                || ip.is_broadcast() || ip.is_documentation() || ip.is_unspecified() {
+                prop_assert!(special(ip.into()).is_some());
+            }
+        }
+    }
+}

@@ -270,3 +270,144 @@ fn percent_decoded(bytes: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workflow::grant::Place;
+    use proptest::prelude::*;
+
+    fn grant(scheme: Scheme, host: HostPattern, port: u16, path: PathPattern) -> HttpGrant {
+        HttpGrant {
+            place: Place {
+                file: "flows/a.toml".into(),
+                line: 1,
+            },
+            url: String::new(),
+            scheme,
+            host,
+            port,
+            path,
+            methods: vec!["GET".to_owned()],
+            headers: Vec::new(),
+            sign: None,
+        }
+    }
+
+    fn hosts() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "example.com",
+            "www.example.com",
+            "a.b.example.com",
+            "evil-example.com",
+            "example.com.evil.net",
+            "example.com.",
+            "evil.net",
+            "xn--exmple-cua.com",
+            "127.0.0.1",
+            "[::1]",
+            "EXAMPLE.com",
+            "com",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn paths() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "/",
+            "shop",
+            "admin",
+            "..",
+            ".",
+            "%2e",
+            "%2f",
+            "%5c",
+            "%25",
+            ";",
+            "a",
+            "?q=/shop/",
+            "#/shop/",
+            "@",
+            "%00",
+        ]);
+        prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    /// What a careless server may make of a path: everything decoded, then dots resolved.
+    fn careless(path: &str) -> Vec<String> {
+        let mut text = path.as_bytes().to_vec();
+        for _ in 0..4 {
+            text = percent_decoded(&text);
+        }
+        let text = String::from_utf8_lossy(&text).replace('\\', "/");
+        let mut stack = Vec::new();
+        for segment in text.split('/') {
+            match segment.split(';').next().unwrap_or_default() {
+                "" | "." => {}
+                ".." => drop(stack.pop()),
+                name => stack.push(name.to_owned()),
+            }
+        }
+        stack
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn nothing_outside_a_grant_is_ever_allowed(
+            scheme in prop::sample::select(vec!["http", "https", "ftp"]), host in hosts(),
+            port in prop::sample::select(vec!["", ":443", ":8443", ":80"]), path in paths(),
+            method in prop::sample::select(vec!["GET", "POST"]),
+        ) {
+            let grants = [
+                grant(Scheme::Https, HostPattern::Exact("example.com".to_owned()), 443, PathPattern::Prefix("/shop/".to_owned())),
+                grant(Scheme::Https, HostPattern::Suffix(".example.com".to_owned()), 8443, PathPattern::Exact("/a".to_owned())),
+            ];
+            let text = format!("{scheme}://{host}{port}{path}");
+            let Ok(target) = Target::parse(&text) else { return Ok(()) };
+            let host = host.to_ascii_lowercase();
+            // The naive reading of the same grants, written without the code under test.
+            let first = scheme == "https" && host == "example.com" && matches!(port, "" | ":443")
+                && target.url().path().starts_with("/shop/");
+            let second = scheme == "https" && host.split('.').count() > 2 && host.ends_with(".example.com")
+                && port == ":8443" && target.url().path() == "/a";
+            let allowed = decide(&grants, method, &target);
+            prop_assert_eq!(allowed.is_some(), method == "GET" && (first || second), "{}", text);
+            if allowed.is_some() && first {
+                let read = careless(target.url().path());
+                prop_assert_eq!(read.first().map_or("shop", String::as_str), "shop", "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic_or_keeps_credentials(text in "\\PC{0,80}", start in "(https?://)?[a-z@:/\\\\.]{0,20}") {
+            if let Ok(target) = Target::parse(&format!("{start}{text}")) {
+                prop_assert!(target.url().username().is_empty() && target.url().password().is_none());
+                prop_assert!(target.url().fragment().is_none());
+                // What was decided on reads the same the second time.
+                prop_assert_eq!(Target::parse(target.url().as_str()), Ok(target));
+            }
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_names_below_it_and_no_address() {
+        let covers = |pattern: &str, url: &str| {
+            covers_host(
+                &HostPattern::Suffix(pattern.to_owned()),
+                &Target::parse(url).unwrap(),
+            )
+        };
+        assert!(covers(".example.com", "https://a.b.example.com/"));
+        for url in [
+            "https://example.com/",
+            "https://aexample.com/",
+            "https://example.com.evil.net/",
+        ] {
+            assert!(!covers(".example.com", url), "{url}");
+        }
+        assert!(!covers(".1", "https://127.0.0.1/"));
+        assert!(!covers(".", "https://a./"));
+    }
+}
