@@ -294,11 +294,12 @@ async fn next_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<
 
 /// A store that keeps keys in memory and knows nothing else.
 #[derive(Default)]
-pub struct Keys(Mutex<BTreeMap<(KvSpace2, String), (Vec<u8>, u64, Option<Timestamp>)>>);
+pub struct Keys(Mutex<BTreeMap<Key, Kept>>);
 
-type KvSpace2 = (OrganizationId, WorkflowName);
+type Key = ((OrganizationId, WorkflowName), String);
+type Kept = (Vec<u8>, u64, Option<Timestamp>);
 
-fn of(space: &KvSpace, key: &str) -> (KvSpace2, String) {
+fn of(space: &KvSpace, key: &str) -> Key {
     ((space.organization, space.workflow.clone()), key.to_owned())
 }
 

@@ -5,7 +5,7 @@
 
 use http::Method;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE, USER_AGENT,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -38,6 +38,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("flowweaver/", env!("CARGO_PKG_VERSION")));
 /// The one encoding we decode. What the guest asks for is replaced, as it is promised decoded bytes.
 const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 fn invalid(message: String) -> Refusal {
     Refusal::permanent("http.invalid", message)
@@ -107,7 +108,13 @@ pub(super) fn headers(guest: &[(String, String)]) -> Result<HeaderMap, Refusal> 
 
 /// Adds what the host sends with every request: its name, the trace, the encodings it decodes.
 pub(super) fn add_own(map: &mut HeaderMap, who: &AttemptIdentity) -> Result<(), Refusal> {
-    map.insert(ACCEPT_ENCODING, ENCODINGS);
+    // A part of an encoded body could not be decoded.
+    let encodings = if map.contains_key(RANGE) {
+        IDENTITY
+    } else {
+        ENCODINGS
+    };
+    map.insert(ACCEPT_ENCODING, encodings);
     map.entry(USER_AGENT).or_insert(AGENT);
     let trace = HeaderName::from_static("traceparent");
     if !map.contains_key(&trace) {

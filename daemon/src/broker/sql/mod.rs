@@ -91,7 +91,10 @@ struct Attempt {
     shared: Arc<SqlShared>,
     scope: AttemptScope,
     calls: AtomicU32,
+    /// Results that the guest holds.
     places: Arc<Semaphore>,
+    /// Threads that work for it, those included whose results it has dropped.
+    threads: Arc<Semaphore>,
 }
 
 impl Attempt {
@@ -125,13 +128,18 @@ impl Attempt {
 
 impl SqlCtx {
     pub(super) fn new(shared: Arc<SqlShared>, scope: AttemptScope) -> Self {
-        let places = Arc::new(Semaphore::new(shared.limits.concurrent as usize));
+        let concurrent = shared.limits.concurrent as usize;
+        let (places, threads) = (
+            Arc::new(Semaphore::new(concurrent)),
+            Arc::new(Semaphore::new(concurrent)),
+        );
         Self {
             attempt: Arc::new(Attempt {
                 shared,
                 scope,
                 calls: AtomicU32::new(0),
                 places,
+                threads,
             }),
         }
     }
@@ -188,7 +196,7 @@ impl SqlDatabase {
     pub async fn query(&self, statement: &str, parameters: Vec<Value>) -> Result<SqlRows, Refusal> {
         let mut record = self.attempt.record(self.database.name.to_string(), "query");
         record.sent(statement.len());
-        let begun = self.begin_query(statement, parameters);
+        let begun = self.begin_query(statement, parameters).await;
         let (stop, messages, place) =
             begun.inspect_err(|refusal| record.outcome(refusal.code.as_str()))?;
         let scope = &self.attempt.scope;
@@ -238,7 +246,7 @@ impl SqlDatabase {
         Refusal::permanent("sql.denied", why)
     }
 
-    fn begin_query(
+    async fn begin_query(
         &self,
         statement: &str,
         parameters: Vec<Value>,
@@ -247,11 +255,18 @@ impl SqlDatabase {
         let query = policy::decide_query(statement, &self.allowed)
             .map_err(|refusal| self.explained(refusal))?;
         let place = self.attempt.place()?;
+        // A dropped query ends soon, and until then the next one waits: nobody can pile up threads.
+        let thread = self.attempt.threads.clone().acquire_owned();
+        let thread = tokio::select! {
+            biased;
+            () = self.attempt.scope.cancel.cancelled() => return Err(Refusal::cancelled()),
+            thread = timeout_at(self.attempt.scope.deadline.into(), thread) => thread,
+        };
+        let thread = thread.map_err(|_| out_of_time())?.map_err(|_| closed())?;
         let (sender, messages) = mpsc::channel(1);
         let stop = Arc::new(Stop::default());
         let job = Job {
             path: self.database.path.clone(),
-            statement: statement.to_owned(),
             parameters,
             allowed: self.allowed.clone(),
             query,
@@ -259,6 +274,7 @@ impl SqlDatabase {
             timeout: self.database.timeout,
             stop: stop.clone(),
             rows: sender,
+            _thread: thread,
         };
         self.attempt
             .shared
@@ -394,9 +410,13 @@ async fn next_message(
         biased;
         () = cancel.cancelled() => Err(Refusal::cancelled()),
         message = timeout_at(deadline.into(), messages.recv()) => {
-            message.map_err(|_| Refusal::retryable("sql.timeout", "the attempt's time is up"))
+            message.map_err(|_| out_of_time())
         }
     }
+}
+
+fn out_of_time() -> Refusal {
+    Refusal::retryable("sql.timeout", "the attempt's time is up")
 }
 
 fn closed() -> Refusal {

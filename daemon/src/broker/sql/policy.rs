@@ -29,7 +29,10 @@ pub struct Allowed {
 
 /// A query that may be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query1 {
+pub struct DecidedQuery {
+    /// What is run: the statement as it was understood, written out again. Whatever a database would
+    /// have read otherwise, comments among it, is not there any more.
+    pub text: String,
     /// The names that its `WITH` clauses define, lower case; never a granted table's.
     pub ctes: BTreeSet<String>,
 }
@@ -38,9 +41,9 @@ pub struct Query1 {
 ///
 /// Errors: `sql.invalid` when it is not one statement that can be parsed; `sql.denied` when it is
 /// anything but a query over what is allowed.
-pub fn decide_query(statement: &str, allowed: &Allowed) -> Result<Query1, Refusal> {
+pub fn decide_query(statement: &str, allowed: &Allowed) -> Result<DecidedQuery, Refusal> {
     let parsed = parse(statement)?;
-    let [Statement::Query(_)] = parsed.as_slice() else {
+    let [statement @ Statement::Query(_)] = parsed.as_slice() else {
         return Err(match parsed.as_slice() {
             [] => Refusal::permanent("sql.invalid", "the statement is empty"),
             [_] => denied("only a query can be run here; this statement is of another kind"),
@@ -53,7 +56,10 @@ pub fn decide_query(statement: &str, allowed: &Allowed) -> Result<Query1, Refusa
         ctes: BTreeSet::new(),
     };
     match parsed.visit(&mut walk) {
-        ControlFlow::Continue(()) => Ok(Query1 { ctes: walk.ctes }),
+        ControlFlow::Continue(()) => Ok(DecidedQuery {
+            text: statement.to_string(),
+            ctes: walk.ctes,
+        }),
         ControlFlow::Break(refusal) => Err(refusal),
     }
 }
@@ -276,7 +282,7 @@ fn mentions(query: &Query, names: &BTreeSet<&String>) -> bool {
 mod tests {
     use super::*;
 
-    fn decide(statement: &str) -> Result<Query1, Refusal> {
+    fn decide(statement: &str) -> Result<DecidedQuery, Refusal> {
         let tables = ["product_review", "live"].map(str::to_owned).into();
         decide_query(statement, &Allowed { tables })
     }
@@ -368,11 +374,9 @@ mod tests {
             "values (1), (2)",
             "select case when cast(a as text) like 'x%' then json_extract(b, '$.c') end from live /* fine */",
         ] {
-            assert!(
-                decide(statement).is_ok(),
-                "{statement}: {:?}",
-                decide(statement)
-            );
+            let decided = decide(statement).unwrap();
+            // What is written out again means the same.
+            assert_eq!(decide(&decided.text), Ok(decided.clone()), "{statement}");
         }
     }
 }
