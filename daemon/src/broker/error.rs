@@ -58,6 +58,18 @@ pub enum CallError {
     Trap(wasmtime::Error),
 }
 
+/// The host could not do its part, and no answer to the guest would be true. Ends the attempt with
+/// `host.broker`, which may be retried; any other trap is taken for the guest's fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct HostFault(pub String);
+
+impl From<HostFault> for CallError {
+    fn from(fault: HostFault) -> Self {
+        Self::Trap(fault.into())
+    }
+}
+
 impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         Self::Answer(refusal)
