@@ -199,12 +199,10 @@ async fn urls_that_parsers_disagree_about_are_denied_before_anything_is_dialled(
         "data:text/plain,hello",
     ] {
         let code = code_of(&attempt, get(url)).await;
-        assert!(
-            code == "http.denied"
-                || (url.contains("..") && code == "http.invalid")
-                || (url.contains("//.") && code == "http.invalid"),
-            "{url}: {code}"
-        );
+        // An empty label is no host to some parsers, and one that nobody granted to the others.
+        let empty_label = url.contains("..") || url.contains("//.");
+        let refused = code == "http.denied" || (empty_label && code == "http.invalid");
+        assert!(refused, "{url}: {code}");
         attempt.recorded(&code);
     }
     for url in [
