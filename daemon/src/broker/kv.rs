@@ -1,38 +1,270 @@
-//! `flowweaver:kv`: durable state of a workflow. Nothing is granted here yet: every call is denied.
+//! `flowweaver:kv`: durable state of a workflow, within its own space and the task's grant.
+//!
+//! Where the rows live is the store's business.
 
-use super::BrokerView;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::call::CallRecord;
 use super::error::{CallError, Refusal};
+use super::{AttemptScope, BrokerView};
 use crate::bindings::kv::store::{Entry, Host};
+use crate::clock::{Clock, Timestamp};
+use crate::store::rows::KvEntry;
+use crate::store::{Expect, KvSpace, KvWrite, Store, StoreError};
+use crate::workflow::grant::KvGrant;
 
-fn denied() -> CallError {
-    Refusal::permanent("kv.denied", "the task has no key-value grant").into()
+/// Keys are names, not documents; index entries must stay small in every database.
+pub const KEY_BYTES_MAX: usize = 512;
+/// State, not storage: what is larger belongs in a bucket or a database.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Writes of one attempt, so that a loop cannot fill the store: more is the work of a database.
+pub const WRITES_MAX: u32 = 10_000;
+/// The most keys that one call lists, as in `wit/`.
+pub const LIST_MAX: u32 = 1_000;
+
+/// What all attempts share.
+pub(super) struct KvShared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Key-value state as one attempt sees it.
+pub struct KvCtx {
+    shared: Arc<KvShared>,
+    scope: AttemptScope,
+    space: KvSpace,
+    writes: AtomicU32,
+}
+
+impl KvCtx {
+    pub(super) fn new(shared: Arc<KvShared>, scope: AttemptScope) -> Self {
+        let space = KvSpace {
+            organization: scope.identity.organization,
+            workflow: scope.identity.workflow.clone(),
+        };
+        Self {
+            shared,
+            scope,
+            space,
+            writes: AtomicU32::new(0),
+        }
+    }
+
+    /// Reads a key; none when it is absent or expired.
+    pub async fn get(&self, key: &str) -> Result<Option<KvEntry>, Refusal> {
+        let mut record = self.record("get", key);
+        let result = async {
+            self.may_read(key)?;
+            let found = self.shared.store.kv_get(&self.space, key, self.now()).await;
+            found.map_err(unavailable)
+        };
+        let result = self.unless_cancelled(result).await;
+        if let Ok(Some(entry)) = &result {
+            record.received(entry.value.len());
+        }
+        record.settle(result)
+    }
+
+    /// Writes a key where `expect` holds; answers the new revision, or none where it does not.
+    pub async fn set(
+        &self,
+        key: &str,
+        expect: Expect,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<Option<u64>, Refusal> {
+        let mut record = self.record("set", key);
+        record.sent(value.len());
+        let result = async {
+            self.may_write(key)?;
+            if value.len() > VALUE_BYTES_MAX {
+                let message = format!("a value has at most {VALUE_BYTES_MAX} bytes");
+                return Err(Refusal::permanent("limit.kv-value", message));
+            }
+            let now = self.now();
+            let write = KvWrite {
+                value,
+                expires_at: ttl.map(|ttl| now.after(ttl)),
+            };
+            let written = self
+                .shared
+                .store
+                .kv_set(&self.space, key, expect, &write, now)
+                .await;
+            written.map_err(unavailable)
+        };
+        let result = self.unless_cancelled(result).await;
+        record.settle(result)
+    }
+
+    /// Removes a key; answers whether it was there.
+    pub async fn delete(&self, key: &str) -> Result<bool, Refusal> {
+        let record = self.record("delete", key);
+        let result = async {
+            self.may_write(key)?;
+            let deleted = self
+                .shared
+                .store
+                .kv_delete(&self.space, key, self.now())
+                .await;
+            deleted.map_err(unavailable)
+        };
+        let result = self.unless_cancelled(result).await;
+        record.settle(result)
+    }
+
+    /// Lists keys in byte order that start with `prefix` and come after `after`.
+    pub async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, Refusal> {
+        let record = self.record("keys", prefix);
+        let result = async {
+            self.granted(KvGrant::Read)?;
+            for text in [Some(prefix), after]
+                .into_iter()
+                .flatten()
+                .filter(|text| !text.is_empty())
+            {
+                valid_key(text)?;
+            }
+            if !(1..=LIST_MAX).contains(&limit) {
+                let message = format!("a list has 1 to {LIST_MAX} keys, not {limit}");
+                return Err(Refusal::permanent("kv.invalid", message));
+            }
+            let listed = self
+                .shared
+                .store
+                .kv_keys(&self.space, prefix, after, limit, self.now())
+                .await;
+            listed.map_err(unavailable)
+        };
+        let result = self.unless_cancelled(result).await;
+        record.settle(result)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn record(&self, verb: &str, key: &str) -> CallRecord {
+        // Control characters would be refused a moment later; the record is read by people.
+        let key = key
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(KEY_BYTES_MAX)
+            .collect();
+        let (journal, clock) = (self.scope.journal.clone(), self.shared.clock.clone());
+        CallRecord::begin(journal, clock, "kv", key, verb.to_owned())
+    }
+
+    async fn unless_cancelled<T>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            () = self.scope.cancel.cancelled() => Err(Refusal::cancelled()),
+            result = work => result,
+        }
+    }
+
+    fn may_read(&self, key: &str) -> Result<(), Refusal> {
+        self.granted(KvGrant::Read)?;
+        valid_key(key)
+    }
+
+    fn may_write(&self, key: &str) -> Result<(), Refusal> {
+        self.granted(KvGrant::ReadWrite)?;
+        valid_key(key)?;
+        if self.writes.fetch_add(1, Ordering::Relaxed) >= WRITES_MAX {
+            self.writes.fetch_sub(1, Ordering::Relaxed);
+            let message = format!("an attempt changes at most {WRITES_MAX} keys");
+            return Err(Refusal::permanent("limit.kv-keys", message));
+        }
+        Ok(())
+    }
+
+    fn granted(&self, wanted: KvGrant) -> Result<(), Refusal> {
+        let word = match (wanted, self.scope.grants.kv) {
+            (KvGrant::Read, KvGrant::Read | KvGrant::ReadWrite)
+            | (KvGrant::ReadWrite, KvGrant::ReadWrite) => {
+                return Ok(());
+            }
+            (KvGrant::ReadWrite, _) => "read-write",
+            (KvGrant::Read | KvGrant::None, _) => "read",
+        };
+        let who = &self.scope.identity;
+        let message = format!(
+            "key-value state is not granted for this. To allow it, write under task `{}` of workflow `{}`: kv = \"{word}\"",
+            who.task, who.workflow
+        );
+        Err(Refusal::permanent("kv.denied", message))
+    }
+}
+
+fn valid_key(key: &str) -> Result<(), Refusal> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
+        let message = format!("a key has 1 to {KEY_BYTES_MAX} bytes and no control characters");
+        return Err(Refusal::permanent("kv.invalid", message));
+    }
+    Ok(())
+}
+
+fn unavailable(error: StoreError) -> Refusal {
+    // The store's own words may name its host; the operator finds them in the daemon's log.
+    tracing::warn!(%error, "a task's key-value call failed in the store");
+    Refusal::retryable("kv.unavailable", "the store cannot be used now")
 }
 
 impl Host for BrokerView<'_> {
-    async fn get(&mut self, _: String) -> Result<Option<Entry>, CallError> {
-        Err(denied())
+    async fn get(&mut self, key: String) -> Result<Option<Entry>, CallError> {
+        let found = self.ctx.kv.get(&key).await?;
+        Ok(found.map(|KvEntry { value, revision }| Entry { value, revision }))
     }
-    async fn set(&mut self, _: String, _: Vec<u8>, _: Option<u64>) -> Result<u64, CallError> {
-        Err(denied())
+
+    async fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<u64, CallError> {
+        let ttl = ttl_ms.map(Duration::from_millis);
+        let written = self.ctx.kv.set(&key, Expect::Any, value, ttl).await?;
+        // A driver that answers none to an unconditional write broke its contract.
+        Ok(written
+            .ok_or_else(|| Refusal::retryable("kv.unavailable", "the store did not write"))?)
     }
+
     async fn compare_and_set(
         &mut self,
-        _: String,
-        _: Option<u64>,
-        _: Vec<u8>,
-        _: Option<u64>,
+        key: String,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
     ) -> Result<Option<u64>, CallError> {
-        Err(denied())
+        let expect = expected.map_or(Expect::Absent, Expect::Revision);
+        Ok(self
+            .ctx
+            .kv
+            .set(&key, expect, value, ttl_ms.map(Duration::from_millis))
+            .await?)
     }
-    async fn delete(&mut self, _: String) -> Result<bool, CallError> {
-        Err(denied())
+
+    async fn delete(&mut self, key: String) -> Result<bool, CallError> {
+        Ok(self.ctx.kv.delete(&key).await?)
     }
+
     async fn keys(
         &mut self,
-        _: String,
-        _: Option<String>,
-        _: u32,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
     ) -> Result<Vec<String>, CallError> {
-        Err(denied())
+        Ok(self.ctx.kv.keys(&prefix, after.as_deref(), limit).await?)
     }
 }

@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use crate::bindings;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::store::Store;
 use crate::workflow::grant::Grants;
 use identity::AttemptIdentity;
 use journal::Journal;
 
+mod call;
 pub mod context;
 pub mod error;
 pub mod http;
@@ -21,10 +23,83 @@ pub mod identity;
 pub mod journal;
 pub mod kv;
 pub mod log;
+pub mod secret;
+pub mod settings;
 pub mod sql;
 
-/// What one attempt owns of the brokers; lives in the wasmtime Store's data.
-#[derive(Debug)]
+use secret::Secrets;
+use settings::{BrokerError, BrokerSettings};
+
+/// What all attempts share of the brokers: connections, secrets, databases, the key-value store.
+pub struct Broker {
+    http: Arc<http::HttpShared>,
+    sql: Arc<sql::SqlShared>,
+    kv: Arc<kv::KvShared>,
+}
+
+/// What the brokers must know of one attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptScope {
+    /// Who and where.
+    pub identity: Arc<AttemptIdentity>,
+    /// What it may reach.
+    pub grants: Arc<Grants>,
+    /// Where lines and calls go.
+    pub journal: Arc<Journal>,
+    /// Cancelled when the attempt is to stop.
+    pub cancel: CancellationToken,
+    /// When the attempt ends, for host calls that wait.
+    pub deadline: Instant,
+    /// The same instant, as the guest's `context` shows it.
+    pub deadline_at: Timestamp,
+}
+
+impl Broker {
+    /// The brokers of a process. Effects run on the tokio runtime that this is called on.
+    ///
+    /// # Errors
+    /// When a setting is wrong, TLS cannot be set up, or there is no runtime.
+    pub fn new(
+        settings: BrokerSettings,
+        secrets: Secrets,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, BrokerError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BrokerError::NoRuntime)?;
+        let rules = (settings.network, settings.hosts, settings.http);
+        let http = http::HttpShared::new(rules, Arc::new(secrets), clock.clone(), runtime.clone())?;
+        let sql = sql::SqlShared::new(
+            settings.databases,
+            settings.own_files,
+            settings.sql,
+            clock.clone(),
+            runtime,
+        )?;
+        Ok(Arc::new(Self {
+            http: Arc::new(http),
+            sql: Arc::new(sql),
+            kv: Arc::new(kv::KvShared { store, clock }),
+        }))
+    }
+
+    /// The brokers' part of a new attempt.
+    pub fn attempt(self: &Arc<Self>, scope: AttemptScope) -> BrokerCtx {
+        BrokerCtx {
+            http: http::HttpCtx::new(self.http.clone(), scope.clone()),
+            sql: sql::SqlCtx::new(self.sql.clone(), scope.clone()),
+            kv: kv::KvCtx::new(self.kv.clone(), scope.clone()),
+            identity: scope.identity,
+            grants: scope.grants,
+            journal: scope.journal,
+            cancel: scope.cancel,
+            deadline: scope.deadline,
+            deadline_at: scope.deadline_at,
+        }
+    }
+}
+
+/// What one attempt owns of the brokers; lives in the wasmtime Store's data. Whatever is under way
+/// when it is dropped is given up.
 pub struct BrokerCtx {
     /// Who and where.
     pub identity: Arc<AttemptIdentity>,
@@ -38,6 +113,12 @@ pub struct BrokerCtx {
     pub deadline: Instant,
     /// The same instant, as the guest's `context` shows it.
     pub deadline_at: Timestamp,
+    /// HTTP, without wasm.
+    pub http: http::HttpCtx,
+    /// Databases, without wasm.
+    pub sql: sql::SqlCtx,
+    /// Key-value state, without wasm.
+    pub kv: kv::KvCtx,
 }
 
 /// The brokers as a host function sees them.
@@ -72,47 +153,4 @@ pub fn add_to_linker<T: BrokerHost + 'static>(linker: &mut Linker<T>) -> wasmtim
     bindings::http::client::add_to_linker::<T, HasBroker>(linker, T::broker)?;
     bindings::sql::client::add_to_linker::<T, HasBroker>(linker, T::broker)?;
     bindings::kv::store::add_to_linker::<T, HasBroker>(linker, T::broker)
-}
-
-/// What all attempts share of the brokers.
-#[derive(Debug, Default)]
-pub struct Broker {}
-
-/// What the brokers must know of one attempt.
-#[derive(Debug, Clone)]
-pub struct AttemptScope {
-    /// Who and where.
-    pub identity: Arc<AttemptIdentity>,
-    /// What it may reach.
-    pub grants: Arc<Grants>,
-    /// Where lines and calls go.
-    pub journal: Arc<Journal>,
-    /// Cancelled when the attempt is to stop.
-    pub cancel: CancellationToken,
-    /// When the attempt ends, for host calls that wait.
-    pub deadline: Instant,
-    /// The same instant, as the guest's `context` shows it.
-    pub deadline_at: Timestamp,
-}
-
-impl Broker {
-    /// The brokers' part of a new attempt.
-    pub fn attempt(self: &Arc<Self>, scope: AttemptScope) -> BrokerCtx {
-        let AttemptScope {
-            identity,
-            grants,
-            journal,
-            cancel,
-            deadline,
-            deadline_at,
-        } = scope;
-        BrokerCtx {
-            identity,
-            grants,
-            journal,
-            cancel,
-            deadline,
-            deadline_at,
-        }
-    }
 }

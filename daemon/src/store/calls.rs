@@ -11,7 +11,7 @@ macro_rules! calls {
         use $crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
         use $crate::store::cells::{self, Cells as _};
         use $crate::store::rows::{
-            CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow, VersionRow,
+            CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow, VersionRow,
             WorkflowRow,
         };
         use $crate::store::text::stored;
@@ -139,6 +139,12 @@ macro_rules! calls {
         pub(super) async fn io(db: &mut Db, run: RunId) -> Result<Vec<IoRow>, Fault> {
             let mut rows = of_run(db, sql::IO_OF_RUN, &run.to_string(), cells::io).await?;
             rows.sort_unstable_by_key(|row| row.io_id);
+            Ok(rows)
+        }
+
+        pub(super) async fn host_calls(db: &mut Db, run: RunId) -> Result<Vec<HostCallRow>, Fault> {
+            let mut rows = of_run(db, sql::HOST_CALLS_OF_RUN, &run.to_string(), cells::host_call).await?;
+            rows.sort_unstable_by_key(|row| row.host_call_id);
             Ok(rows)
         }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::commit::Fault;
 use super::rows::{
-    AttemptRow, CommandKind, CommandRow, IoKind, IoRow, JobRunRow, KvEntry, LogRow, ModuleRow,
-    RunRow, TaskRunRow, VersionRow, WorkflowRow,
+    AttemptRow, CommandKind, CommandRow, HostCallRow, IoKind, IoRow, JobRunRow, KvEntry, LogRow,
+    ModuleRow, RunRow, TaskRunRow, VersionRow, WorkflowRow,
 };
 use super::text::restored;
 use crate::clock::Timestamp;
@@ -197,6 +197,23 @@ pub(super) fn io(c: &impl Cells) -> Result<IoRow, Fault> {
         data: c.shared("data")?,
         origins: c.opt_text("origins")?.map(Into::into),
         created_at: c.time("created_at")?,
+    })
+}
+
+pub(super) fn host_call(c: &impl Cells) -> Result<HostCallRow, Fault> {
+    Ok(HostCallRow {
+        host_call_id: c.parsed("host_call_id")?,
+        run_id: c.parsed("workflow_run_id")?,
+        organization_id: c.parsed("organization_id")?,
+        attempt_id: c.parsed("task_attempt_id")?,
+        kind: c.text("kind")?,
+        target: c.text("target")?,
+        verb: c.text("verb")?,
+        outcome: c.text("outcome")?,
+        sent_bytes: c.int("sent_bytes")?,
+        received_bytes: c.int("received_bytes")?,
+        started_at: c.time("started_at")?,
+        duration_us: c.int("duration_us")?,
     })
 }
 

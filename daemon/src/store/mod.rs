@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
 use rows::{
-    ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
-    Transition, VersionRow, WorkflowRow,
+    ClaimedRun, CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage,
+    RunRow, Transition, VersionRow, WorkflowRow,
 };
 
 /// How long a daemon counts as alive after its last heartbeat. Long enough for a slow disk, a long
@@ -184,6 +184,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Recorded inputs and outputs of a run.
     async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError>;
+
+    /// The broker calls of a run, in the order they were recorded.
+    async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError>;
 
     /// Reads a key of a workflow's state; none when absent or expired at `now`.
     async fn kv_get(

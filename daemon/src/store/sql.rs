@@ -55,6 +55,10 @@ pub(super) const ATTEMPTS_OF_RUN: &str =
 /// All inputs and outputs of a run. Not sorted here: a sort would copy megabytes of data.
 pub(super) const IO_OF_RUN: &str = r#"select * from "task_io_data" where "workflow_run_id" = $1"#;
 
+/// The broker calls of a run.
+pub(super) const HOST_CALLS_OF_RUN: &str =
+    r#"select * from "host_call" where "workflow_run_id" = $1"#;
+
 /// What a run needs to continue: the outputs that its task runs point to (a rerun points to those of
 /// the run before it), and the inputs of attempts that are not final.
 pub(super) const IO_TO_CONTINUE: &str = r#"

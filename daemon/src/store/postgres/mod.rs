@@ -18,8 +18,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use super::batch::{Batch, Shape};
 use super::commit::{Fault, commit};
 use super::rows::{
-    ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
-    Transition, VersionRow, WorkflowRow,
+    ClaimedRun, CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage,
+    RunRow, Transition, VersionRow, WorkflowRow,
 };
 use super::{CommitOutcome, Durability, Expect, KvSpace, KvWrite, Store, StoreError};
 use crate::clock::Timestamp;
@@ -282,6 +282,11 @@ impl Store for PostgresStore {
 
     async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
         self.read(move |c| Box::pin(calls::io(c, run))).await
+    }
+
+    async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::host_calls(c, run)))
+            .await
     }
 
     async fn kv_get(

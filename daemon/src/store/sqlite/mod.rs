@@ -21,8 +21,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::batch::{Batch, Shape};
 use super::commit::{Fault, commit};
 use super::rows::{
-    ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
-    Transition, VersionRow, WorkflowRow,
+    ClaimedRun, CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage,
+    RunRow, Transition, VersionRow, WorkflowRow,
 };
 use super::{CommitOutcome, Durability, Expect, KvSpace, KvWrite, Store, StoreError};
 use crate::clock::Timestamp;
@@ -68,6 +68,7 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("logs of a run", super::sql::LOGS_OF_RUN),
     ("io of a run", super::sql::IO_OF_RUN),
     ("io to continue", super::sql::IO_TO_CONTINUE),
+    ("host calls of a run", super::sql::HOST_CALLS_OF_RUN),
     ("kv keys", super::sql::KV_KEYS),
 ];
 
@@ -341,6 +342,11 @@ impl Store for SqliteStore {
 
     async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
         self.read(move |c| Box::pin(calls::io(c, run))).await
+    }
+
+    async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::host_calls(c, run)))
+            .await
     }
 
     async fn kv_get(
