@@ -3,23 +3,22 @@
 //! A compile depends on nothing but its arguments, so a stored file, with the vars, ceilings and
 //! modules of its day, gives the same workflow again.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
-use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use super::decode::At;
 use super::draft::{Draft, decode};
 use super::draft_task::{DraftTask, DraftUses};
-use super::environment::{Environment, ModuleFacts, WorkflowFacts};
+use super::environment::{Environment, ModuleFacts};
 use super::expression::{Expression, Template};
 use super::grant_source::GrantReader;
 use super::graph::Edges;
-use super::input::{InputValidator, validator};
+use super::input::InputValidator;
+use super::known::{Known, readable_schema, run_schema, var_schema};
 use super::limits;
 use super::link::{Links, link};
-use super::model::{ForEach, InputSpec, Job, JobIndex, Task, TaskIndex, Uses, Workflow};
+use super::model::{ForEach, Job, JobIndex, Task, TaskIndex, Uses, Workflow};
 use super::report::Report;
 use super::source::{WorkflowSource, parse};
 use super::template::{Names, TaskFacts, View, condition, template};
@@ -27,7 +26,7 @@ use super::triggers;
 use super::typing::Typed;
 use super::wiring::{self, Target};
 use crate::diagnostic::Diagnostic;
-use crate::id::{Digest, VariableName, WorkflowName};
+use crate::id::Digest;
 
 /// What came of a compile.
 #[derive(Debug)]
@@ -73,140 +72,6 @@ fn stages(
 
 static ANYTHING: Value = Value::Bool(true);
 static NO_DEFAULTS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-
-/// What the file's names mean outside it, gathered once.
-struct Known {
-    vars: BTreeMap<VariableName, Value>,
-    /// Made once a module: large schemas are shared by many tasks.
-    validators: HashMap<String, Option<Arc<Validator>>>,
-    /// The input schemas of workflows that tasks run.
-    children: HashMap<WorkflowName, Value>,
-}
-
-impl Known {
-    fn gather(draft: &Draft<'_>, environment: &Environment, report: &mut Report) -> Self {
-        let mut known = Self {
-            vars: resolved_vars(draft, environment, report),
-            validators: HashMap::new(),
-            children: HashMap::new(),
-        };
-        for task in draft.jobs.iter().flat_map(|job| &job.tasks) {
-            match &task.uses {
-                Some(At {
-                    value: DraftUses::Module(name),
-                    span,
-                }) => {
-                    let Some(facts) = environment.modules.get(name) else {
-                        continue;
-                    };
-                    known.validators.entry(name.to_string()).or_insert_with(|| {
-                        match validator(&facts.description.input) {
-                            Ok(validator) => Some(Arc::new(validator)),
-                            Err(why) => {
-                                let message = format!("the input schema of module `{name}`: {why}");
-                                report
-                                    .error(span.clone(), message)
-                                    .help("the module itself must be mended");
-                                None
-                            }
-                        }
-                    });
-                }
-                Some(At {
-                    value: DraftUses::Workflow(name),
-                    ..
-                }) => {
-                    if let Some(facts) = environment.workflows.get(name) {
-                        let schema = child_schema(facts);
-                        let validator = validator(&schema).ok().map(Arc::new);
-                        known
-                            .validators
-                            .insert(format!("workflow:{name}"), validator);
-                        known.children.insert(name.clone(), schema);
-                    }
-                }
-                None => {}
-            }
-        }
-        known
-    }
-}
-
-fn resolved_vars(
-    draft: &Draft<'_>,
-    environment: &Environment,
-    report: &mut Report,
-) -> BTreeMap<VariableName, Value> {
-    let mut vars: BTreeMap<VariableName, Value> = BTreeMap::new();
-    for (name, value) in &draft.vars {
-        vars.insert(name.value.clone(), value.clone());
-    }
-    for (name, value) in &environment.vars {
-        match vars.get_mut(name) {
-            Some(var) => *var = value.clone(),
-            None => {
-                let at = draft.name.as_ref().map_or(0..0, |name| name.span.clone());
-                let message =
-                    format!("flowweaver.toml sets var `{name}`, which this file does not have");
-                report.warning(at, message).suggest(
-                    name.as_str(),
-                    draft.vars.iter().map(|(n, _)| n.value.as_str()),
-                );
-            }
-        }
-    }
-    vars
-}
-
-/// The inputs of a workflow as the schema of an object.
-fn child_schema(facts: &WorkflowFacts) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for spec in &facts.inputs {
-        properties.insert(spec.name.to_string(), readable_schema(spec));
-        if spec.required {
-            required.push(Value::from(spec.name.as_str()));
-        }
-    }
-    json!({
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": false,
-    })
-}
-
-/// What reading an input gives: null, too, when nobody must give it.
-fn readable_schema(spec: &InputSpec) -> Value {
-    if spec.required || spec.default.is_some() {
-        spec.schema.clone()
-    } else {
-        json!({ "anyOf": [spec.schema, { "type": "null" }] })
-    }
-}
-
-/// The type of a constant.
-fn var_schema(value: &Value) -> Value {
-    match value {
-        Value::Array(_) => json!({ "type": "array" }),
-        Value::Object(_) => json!({ "type": "object" }),
-        scalar => json!({ "const": scalar }),
-    }
-}
-
-fn run_schema() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "id": { "type": "string" },
-            "number": { "type": "integer" },
-            "workflow": { "type": "string" },
-            "trigger": { "type": "string" },
-            "scheduled_at": { "type": ["string", "null"] },
-            "trace_id": { "type": "string" },
-        }
-    })
-}
 
 pub(super) struct Compiler<'c, 'd> {
     source: &'c WorkflowSource,

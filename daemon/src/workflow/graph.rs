@@ -1,7 +1,7 @@
 //! Which job and task waits for which: implicit and written edges, cycles, and who runs before
 //! whom.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The edges of one list of items: `before[i]` are the items that `i` waits for.
 pub(super) struct Edges {
@@ -101,8 +101,8 @@ impl Ancestors {
     }
 }
 
-/// Names and the first position of each.
-pub(super) type Positions<'n> = HashMap<&'n str, usize>;
+/// Names and the first position of each; sorted, so that suggestions read the same every time.
+pub(super) type Positions<'n> = BTreeMap<&'n str, usize>;
 
 #[cfg(test)]
 mod tests {

@@ -205,14 +205,12 @@ pub fn workflow_inputs(workflow: &Workflow, given: &Value) -> Result<Value, Vec<
         let name = spec.name.as_str();
         let value = match given.get(name) {
             // Null is how JSON says "not given".
-            Some(value) if !(value.is_null() && !spec.required) => {
-                match validator(&spec.schema).map(|validator| {
-                    let error = validator.validate(value).err().map(|error| located(&error));
-                    error
-                }) {
-                    Ok(None) => {}
-                    Ok(Some(why)) => problems.push(format!("input `{name}`: {why}")),
-                    Err(why) => problems.push(format!("input `{name}`: {why}")),
+            Some(value) if !value.is_null() || spec.required => {
+                let checked = validator(&spec.schema).and_then(|validator| {
+                    validator.validate(value).map_err(|error| located(&error))
+                });
+                if let Err(why) = checked {
+                    problems.push(format!("input `{name}`: {why}"));
                 }
                 value.clone()
             }

@@ -20,6 +20,7 @@ mod graph;
 pub mod input;
 mod jinja;
 mod keys;
+mod known;
 mod limits;
 mod link;
 pub mod model;

@@ -12,6 +12,8 @@ const REMARKS_MAX: usize = 200;
 pub(super) struct Report {
     file: Arc<str>,
     text: Arc<str>,
+    /// Where each line ends: grants ask for their line, and a file has many.
+    line_ends: Vec<usize>,
     list: Vec<Entry>,
 }
 
@@ -65,7 +67,9 @@ impl Remark<'_> {
 
 impl Report {
     pub(super) fn new(file: Arc<str>, text: Arc<str>) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
+            line_ends: ends.map(|(at, _)| at).collect(),
             file,
             text,
             list: Vec::new(),
@@ -135,8 +139,7 @@ impl Report {
 
     /// The line of a place, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        let before = self.text.as_bytes().get(..at).unwrap_or_default();
-        before.iter().filter(|b| **b == b'\n').count() + 1
+        self.line_ends.partition_point(|end| *end < at) + 1
     }
 
     /// The remarks in the order of the file, each once, at most [`REMARKS_MAX`].

@@ -3,7 +3,7 @@
 //!
 //! Evaluating is `expression`'s work; which fields a module takes is `wiring`'s.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -21,9 +21,9 @@ use super::value::to_json;
 /// Everything names can refer to in a file.
 pub(super) struct Names<'a> {
     /// The schemas of the inputs, null included where nobody must give one.
-    pub(super) inputs: HashMap<&'a str, Value>,
+    pub(super) inputs: BTreeMap<&'a str, Value>,
     /// The types of the vars.
-    pub(super) vars: HashMap<&'a str, Value>,
+    pub(super) vars: BTreeMap<&'a str, Value>,
     /// The type of `run`.
     pub(super) run: Value,
     /// The tasks by name.
