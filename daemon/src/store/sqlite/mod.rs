@@ -7,7 +7,7 @@ mod calls;
 mod dialect;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -186,7 +186,7 @@ fn keep_private(path: &Path) -> Result<(), StoreError> {
 }
 
 fn cannot_open(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", PathBuf::from(path).display()))
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreError> {
