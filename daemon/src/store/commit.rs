@@ -26,6 +26,14 @@ pub(super) enum Fault {
     Lost(String),
 }
 
+impl Fault {
+    /// Whether the connection is closed after it instead of rolled back: the transaction's fate is
+    /// unknown, or the database may have ended it already (SQLite does when the disk is full).
+    pub(super) fn spoils_connection(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Full(_) | Self::Corrupt(_))
+    }
+}
+
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -215,8 +223,7 @@ async fn attempt<D: Dialect>(
                 Err(fault) => result = Err(fault),
             }
         }
-        // After a lost answer the transaction's fate is unknown and the driver opens a new connection.
-        if matches!(result, Err(Fault::Lost(_))) {
+        if result.as_ref().is_err_and(Fault::spoils_connection) {
             return result;
         }
         db.rollback().await?;

@@ -105,7 +105,7 @@ impl PostgresStore {
         let task = tokio::spawn(async move {
             let mut connection = pool.acquire().await.map_err(fault)?;
             let result = work(&mut connection).await;
-            if matches!(result, Err(Fault::Lost(_))) {
+            if result.as_ref().is_err_and(Fault::spoils_connection) {
                 // It may be inside a transaction: closing it undoes that, the pool makes another.
                 drop(connection.detach());
             }
@@ -154,7 +154,7 @@ where
             Err(fault) => result = Err(fault),
         }
     }
-    if !matches!(result, Err(Fault::Lost(_))) {
+    if !result.as_ref().is_err_and(Fault::spoils_connection) {
         step(connection, ROLLBACK).await?;
     }
     result

@@ -7,7 +7,7 @@ mod calls;
 mod dialect;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -187,7 +187,7 @@ fn keep_private(path: &Path) -> Result<(), StoreError> {
 }
 
 fn cannot_open(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", PathBuf::from(path).display()))
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreError> {
@@ -396,5 +396,76 @@ impl Store for SqliteStore {
         let after = after.map(str::to_owned);
         self.read(move |c| Box::pin(calls::kv_keys(c, space, prefix, after, limit, now)))
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    async fn set(store: &SqliteStore, key: &str, bytes: usize) -> Result<Option<u64>, StoreError> {
+        let space = KvSpace {
+            organization: OrganizationId::ROOT,
+            workflow: "flow".parse().unwrap(),
+        };
+        let entry = KvWrite {
+            value: vec![7; bytes],
+            expires_at: None,
+        };
+        let now = Timestamp::from_micros(0);
+        store.kv_set(&space, key, Expect::Any, &entry, now).await
+    }
+
+    async fn limit_pages(store: &SqliteStore, pages: &'static str) {
+        let set = store.writer.run(move |c| Box::pin(dialect::step(c, pages)));
+        set.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_file_is_its_owners_alone_and_opens_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        for _ in 0..2 {
+            let store = SqliteStore::open(&path, Durability::Full).await.unwrap();
+            set(&store, "k", 10).await.unwrap();
+            for name in ["store.db", "store.db-wal"] {
+                let mode = std::fs::metadata(folder.path().join(name)).unwrap();
+                assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{name}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        std::fs::write(&path, "This is a letter, not a database. ".repeat(99)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let answer = SqliteStore::open(&path, Durability::Full).await;
+        assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_full_store_says_so_keeps_what_it_has_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path, Durability::Full).await.unwrap();
+        set(&store, "small", 10).await.unwrap();
+        limit_pages(&store, "pragma max_page_count = 90").await;
+        let answer = set(&store, "large", 1 << 20).await;
+        assert!(matches!(answer, Err(StoreError::Full(_))), "{answer:?}");
+        // The limit went with the connection, as a full disk goes when somebody makes room.
+        let space = KvSpace {
+            organization: OrganizationId::ROOT,
+            workflow: "flow".parse().unwrap(),
+        };
+        let now = Timestamp::from_micros(0);
+        let small = store.kv_get(&space, "small", now).await.unwrap();
+        assert_eq!(small.map(|entry| entry.value), Some(vec![7; 10]));
+        assert_eq!(store.kv_get(&space, "large", now).await.unwrap(), None);
+        assert!(set(&store, "large", 1 << 20).await.unwrap().is_some());
     }
 }

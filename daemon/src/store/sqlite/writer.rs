@@ -58,7 +58,7 @@ impl Writer {
                         Err(fault) => result = Err(fault),
                     }
                 }
-                if !matches!(result, Err(Fault::Lost(_))) {
+                if !result.as_ref().is_err_and(Fault::spoils_connection) {
                     step(connection, ROLLBACK).await?;
                 }
                 result
@@ -82,9 +82,10 @@ impl Writer {
                     Ok(connection) => work(connection).await,
                     Err(fault) => Err(fault),
                 };
-                let after = match &result {
-                    Ok(_) | Err(Fault::Data(_) | Fault::Full(_) | Fault::Again(_)) => After::Good,
-                    Err(Fault::Lost(_) | Fault::Corrupt(_)) => After::Doubtful,
+                let after = if result.as_ref().is_err_and(Fault::spoils_connection) {
+                    After::Doubtful
+                } else {
+                    After::Good
                 };
                 // Nobody listens any more if the caller was dropped; the work counts all the same.
                 drop(reply.send(result.map_err(StoreError::from)));
