@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::ActiveRun;
@@ -222,15 +222,14 @@ impl Active {
 
 /// What expressions see as `run`. The number is absent until the store has given it.
 pub(super) fn run_value(row: &RunRow) -> Value {
-    let mut value = json!({
-        "id": row.run_id.to_string(),
-        "workflow": row.workflow_name.as_str(),
-        "trigger": row.trigger.as_str(),
-        "scheduled_at": row.scheduled_at.to_string(),
-        "trace_id": row.trace_id,
-    });
+    let mut value = Map::new();
+    value.insert("id".into(), row.run_id.to_string().into());
+    value.insert("workflow".into(), row.workflow_name.as_str().into());
+    value.insert("trigger".into(), row.trigger.as_str().into());
+    value.insert("scheduled_at".into(), row.scheduled_at.to_string().into());
+    value.insert("trace_id".into(), row.trace_id.as_str().into());
     if row.number > 0 {
-        value["number"] = row.number.into();
+        value.insert("number".into(), row.number.into());
     }
-    value
+    Value::Object(value)
 }

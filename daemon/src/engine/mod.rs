@@ -26,6 +26,7 @@ mod commits;
 mod conductor;
 mod errand;
 mod handle;
+mod history;
 mod input;
 mod intake;
 mod messages;
@@ -36,7 +37,11 @@ mod step;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_store;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_again;
 #[cfg(test)]
 mod tests_fault;
 mod writer;
