@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::expression::{Expression, Template};
 use super::grant::Grants;
+use super::input::InputValidator;
 use crate::id::{Digest, JobName, ModuleName, ScheduleName, TaskName, VariableName, WorkflowName};
 
 /// A task's position in [`Workflow::tasks`].
@@ -150,6 +151,8 @@ pub struct Task {
     pub defaults: Value,
     /// The module's input schema; `true` when unknown.
     pub input_schema: Value,
+    /// The validator of `input_schema`, made at most once.
+    pub validator: InputValidator,
     /// The module's output schema; `true` when unknown.
     pub output_schema: Value,
     /// Runs only if this is true; else the task is skipped.

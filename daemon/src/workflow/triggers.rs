@@ -1,0 +1,262 @@
+//! What starts a workflow by itself, checked: schedules with their inputs and overrides, other
+//! triggers, and how many runs may be active at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+use toml::de::DeValue;
+
+use super::compile::Compiler;
+use super::cron::Cron;
+use super::decode::{Entry, entries, wrong_type};
+use super::draft::DraftSchedule;
+use super::input::{explain, validator};
+use super::model::{Concurrency, Schedule, TriggerSpec};
+use super::report::Report;
+use super::template::{Names, View, template};
+use super::value::to_json;
+use super::wiring::{check_literals, takes};
+use crate::id::{TaskName, VariableName, WorkflowName};
+
+/// The schedules of a file.
+pub(super) fn schedules(
+    compiler: &Compiler<'_, '_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Vec<Schedule> {
+    let mut seen: HashMap<String, Range<usize>> = HashMap::new();
+    let mut schedules = Vec::new();
+    for draft in &compiler.draft.schedules {
+        if let Some(name) = &draft.name {
+            if let Some(first) = seen.get(name.value.as_str()) {
+                let line = report.line(first.start);
+                let message = format!(
+                    "there are two schedules named `{}`; the first is in line {line}",
+                    name.value
+                );
+                report.error(name.span.clone(), message);
+            } else {
+                seen.insert(name.value.to_string(), name.span.clone());
+            }
+        }
+        let inputs = schedule_inputs(compiler, draft, report);
+        let config = schedule_config(compiler, draft, names, report);
+        schedules.extend(schedule(draft, inputs, config, report));
+    }
+    schedules
+}
+
+fn schedule(
+    draft: &DraftSchedule<'_>,
+    inputs: BTreeMap<VariableName, Value>,
+    config: BTreeMap<TaskName, Value>,
+    report: &mut Report,
+) -> Option<Schedule> {
+    let cron = draft.cron.as_ref()?;
+    // Whether an expression is one does not depend on its zone.
+    let timezone = draft
+        .timezone
+        .as_ref()
+        .map_or(chrono_tz::UTC, |zone| zone.value);
+    if let Err(wrong) = Cron::parse(cron.value, timezone) {
+        report
+            .error(cron.span.clone(), wrong.message)
+            .help(wrong.help);
+    }
+    draft.timezone.as_ref()?;
+    Some(Schedule {
+        name: draft.name.as_ref()?.value.clone(),
+        cron: cron.value.to_owned(),
+        timezone,
+        catch_up: draft.catch_up,
+        overlap: draft.overlap,
+        inputs,
+        config,
+    })
+}
+
+fn schedule_inputs(
+    compiler: &Compiler<'_, '_>,
+    draft: &DraftSchedule<'_>,
+    report: &mut Report,
+) -> BTreeMap<VariableName, Value> {
+    let specs = &compiler.draft.inputs;
+    let mut inputs = BTreeMap::new();
+    for Entry {
+        key,
+        key_span,
+        node,
+    } in &draft.inputs
+    {
+        let Some(spec) = specs.iter().find(|spec| spec.value.name.as_str() == *key) else {
+            report
+                .error(key_span.clone(), format!("there is no input `{key}`"))
+                .help("the file has no inputs")
+                .suggest_if_any(key, specs.iter().map(|spec| spec.value.name.as_str()));
+            continue;
+        };
+        constant(node.get_ref(), node.span(), report);
+        let value = to_json(node, report);
+        // A schema that is none is told where the input is declared.
+        if let Ok(validator) = validator(&spec.value.schema)
+            && let Err(error) = validator.validate(&value)
+        {
+            let message = format!("input `{key}` does not take this: {}", explain(&error));
+            report.error(node.span(), message);
+        }
+        inputs.insert(spec.value.name.clone(), value);
+    }
+    let absent = specs.iter().filter(|spec| {
+        let given = draft
+            .inputs
+            .iter()
+            .any(|entry| entry.key == spec.value.name.as_str());
+        spec.value.required && !given
+    });
+    for spec in absent {
+        let name = &spec.value.name;
+        report
+            .error(
+                draft.at.clone(),
+                format!("a run of this schedule lacks the input `{name}`"),
+            )
+            .help(format!(
+                "write inputs = {{ {name} = … }}, or give the input a default"
+            ));
+    }
+    inputs
+}
+
+/// Nobody evaluates what a schedule gives.
+fn constant(value: &DeValue<'_>, span: Range<usize>, report: &mut Report) {
+    let found = match value {
+        DeValue::String(text) => text.contains("{{"),
+        _ => false,
+    };
+    if found {
+        report
+            .warning(
+                span,
+                "a schedule gives constants: `{{ }}` is not evaluated here",
+            )
+            .help("put the expression into the task's `with`");
+    }
+}
+
+fn schedule_config(
+    compiler: &Compiler<'_, '_>,
+    draft: &DraftSchedule<'_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> BTreeMap<TaskName, Value> {
+    let mut config = BTreeMap::new();
+    for Entry {
+        key,
+        key_span,
+        node,
+    } in &draft.config
+    {
+        let tasks = compiler.draft.jobs.iter().flat_map(|job| &job.tasks);
+        let found = names
+            .tasks
+            .get(*key)
+            .and_then(|position| tasks.clone().nth(*position));
+        let Some(task) = found else {
+            report
+                .error(key_span.clone(), format!("there is no task `{key}`"))
+                .suggest(key, names.tasks.keys().copied());
+            continue;
+        };
+        let DeValue::Table(table) = node.get_ref() else {
+            wrong_type(key, node, "a table of input fields", report);
+            continue;
+        };
+        let fields = entries(table);
+        let mut values = Map::new();
+        let target = compiler.target(task);
+        for field in &fields {
+            constant(field.node.get_ref(), field.node.span(), report);
+            values.insert(field.key.to_owned(), to_json(field.node, report));
+            if let Some(target) = target.as_ref().filter(|target| !takes(target, field.key)) {
+                let known = target.schema.get("properties").and_then(Value::as_object);
+                let known = known
+                    .into_iter()
+                    .flat_map(|known| known.keys().map(String::as_str));
+                report
+                    .error(
+                        field.key_span.clone(),
+                        format!("{} takes no `{}`", target.title, field.key),
+                    )
+                    .suggest(field.key, known);
+            }
+        }
+        if let Some(target) = &target {
+            let find = |name: &str| fields.iter().find(|f| f.key == name).map(|f| f.node);
+            let known: Map<String, Value> = values
+                .iter()
+                .filter(|(name, _)| takes(target, name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            check_literals(target, &known, &find, report);
+        }
+        if let Some(name) = &task.name {
+            config.insert(name.value.clone(), Value::Object(values));
+        }
+    }
+    config
+}
+
+/// The other triggers of a file.
+pub(super) fn triggers(compiler: &Compiler<'_, '_>, report: &mut Report) -> Vec<TriggerSpec> {
+    let mut triggers: Vec<TriggerSpec> = Vec::new();
+    for trigger in &compiler.draft.triggers {
+        if triggers.contains(&trigger.value) {
+            report.error(trigger.span.clone(), "this trigger is written twice");
+            continue;
+        }
+        if let TriggerSpec::Workflow { name, .. } = &trigger.value {
+            let own = compiler.draft.name.as_ref();
+            let others = &compiler.environment.workflows;
+            if own.is_some_and(|own| own.value == *name) {
+                report
+                    .error(trigger.span.clone(), "a workflow cannot start after itself")
+                    .help("it would never end");
+            } else if !others.contains_key(name) {
+                // It may be added later, and until then nothing starts.
+                report
+                    .warning(
+                        trigger.span.clone(),
+                        format!("there is no workflow `{name}` yet"),
+                    )
+                    .suggest(name.as_str(), others.keys().map(WorkflowName::as_str));
+            }
+        }
+        triggers.push(trigger.value.clone());
+    }
+    triggers
+}
+
+/// `concurrency`.
+pub(super) fn concurrency(
+    compiler: &Compiler<'_, '_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Option<Concurrency> {
+    let draft = compiler.draft.concurrency.as_ref()?;
+    let view = View {
+        names,
+        reader: None,
+        item: None,
+    };
+    let key = draft.key.map(|node| {
+        if !node.get_ref().is_str() {
+            wrong_type("key", node, "text, like \"{{ inputs.platform }}\"", report);
+        }
+        template(node, None, view, report)
+    });
+    Some(Concurrency {
+        key,
+        max: draft.max,
+    })
+}
