@@ -1,15 +1,13 @@
 //! A task's input, its condition and its items, from the run's data.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::active::Active;
 use crate::run::event::{Decision, Reason, Refusal, Unit};
 use crate::run::failure::{Failure, FailureSource};
-use crate::workflow::expression::{EvaluationError, Scope, Template};
-use crate::workflow::model::{Task, TaskIndex};
+use crate::workflow::expression::Scope;
+use crate::workflow::input::{InputProblem, ResolvedInput, resolve};
+use crate::workflow::model::TaskIndex;
 
 /// More items than this in one task is a mistake; each has rows of its own.
 const ITEMS_MAX: usize = 100_000;
@@ -22,35 +20,9 @@ pub(super) enum Unmade {
     Refused(Refusal),
 }
 
-/// A task's input with the origin of each field.
-pub(super) struct Resolved {
-    pub value: Value,
-    pub origins: BTreeMap<String, Origin>,
-}
-
-/// Where a field of an input came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Origin {
-    /// The module's defaults.
-    Default,
-    /// The workflow file.
-    With,
-    /// The schedule's config.
-    Schedule,
-    /// The run's config.
-    Run,
-}
-
-/// Why an input cannot be made.
-pub(super) struct InputProblem {
-    pub code: &'static str,
-    pub message: String,
-}
-
 impl Active {
     /// The input of a unit.
-    pub(super) fn input_of(&self, unit: Unit) -> Result<Resolved, Unmade> {
+    pub(super) fn input_of(&self, unit: Unit) -> Result<ResolvedInput, Unmade> {
         let task = self.graph().workflow().task(unit.task);
         let config = self.config.get(task.name.as_str());
         let scheduled = self.row.trigger == crate::run::status::Trigger::Schedule;
@@ -79,7 +51,7 @@ impl Active {
         let begun = self.state.unit(Unit::whole(at)).status() != crate::run::status::Status::Queued;
         if let (Some(when), false) = (&task.when, begun) {
             let wanted = when.evaluate(&self.scope(None));
-            match wanted.map_err(|error| self.unmade(problem(error)))? {
+            match wanted.map_err(|error| self.unmade(error.into()))? {
                 Value::Bool(true) => {}
                 Value::Bool(false) => {
                     let reason = Reason::new("when", "its condition is false");
@@ -91,8 +63,8 @@ impl Active {
         let Some(each) = &task.for_each else {
             return Ok(Decision::Run);
         };
-        let items = fill(&each.items, &self.scope(None));
-        match items.map_err(|error| self.unmade(problem(error)))? {
+        let items = each.items.fill(&self.scope(None));
+        match items.map_err(|error| self.unmade(error.into()))? {
             Value::Array(items) if items.len() <= ITEMS_MAX => {
                 let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
                 self.book.items.insert(at, items);
@@ -138,49 +110,4 @@ fn invalid(message: String) -> Unmade {
         "input.invalid",
         message,
     )))
-}
-
-fn problem(error: EvaluationError) -> InputProblem {
-    InputProblem {
-        code: match error {
-            EvaluationError::Missing { .. } => "input.missing",
-            EvaluationError::Invalid(_) => "input.invalid",
-        },
-        message: error.to_string(),
-    }
-}
-
-fn fill(template: &Template, scope: &Scope<'_>) -> Result<Value, EvaluationError> {
-    match template {
-        Template::Literal(value) => Ok(value.clone()),
-        other => other.fill(scope),
-    }
-}
-
-/// The effective input: module defaults ← `with` ← the schedule's config ← the run's config.
-fn resolve(
-    task: &Task,
-    scope: &Scope<'_>,
-    schedule_config: Option<&Value>,
-    run_config: Option<&Value>,
-) -> Result<Resolved, InputProblem> {
-    let with = fill(&task.with, scope).map_err(problem)?;
-    let mut value = Map::new();
-    let mut origins = BTreeMap::new();
-    let layers = [
-        (Some(&task.defaults), Origin::Default),
-        (Some(&with), Origin::With),
-        (schedule_config, Origin::Schedule),
-        (run_config, Origin::Run),
-    ];
-    for (layer, origin) in layers {
-        for (name, field) in layer.and_then(Value::as_object).into_iter().flatten() {
-            value.insert(name.clone(), field.clone());
-            origins.insert(name.clone(), origin);
-        }
-    }
-    Ok(Resolved {
-        value: Value::Object(value),
-        origins,
-    })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::active::{Active, Flight, Phase, Start};
 use super::book::Output;
 use super::history::event;
-use super::input::{Resolved, Unmade};
+use super::input::Unmade;
 use super::outcome::Happening;
 use crate::broker::journal::Entries;
 use crate::clock::Timestamp;
@@ -18,6 +18,7 @@ use crate::store::rows::{
     AttemptRow, HostCallRow, IoKind, IoRow, JobRunRow, NewLog, RunChange, RunRow, RunUpdate,
     TaskRunRow, Transition,
 };
+use crate::workflow::input::ResolvedInput;
 use crate::workflow::model::{JobIndex, TaskIndex};
 
 /// What a step has written so far.
@@ -253,7 +254,13 @@ impl Active {
         self.state.apply(Event::Decided { task, decision }, now);
     }
 
-    fn begin(&mut self, unit: Unit, resolved: Resolved, sheet: &mut Sheet, frame: &mut Frame<'_>) {
+    fn begin(
+        &mut self,
+        unit: Unit,
+        resolved: ResolvedInput,
+        sheet: &mut Sheet,
+        frame: &mut Frame<'_>,
+    ) {
         if !self.state.apply(Event::Begun { unit }, frame.now) {
             return;
         }

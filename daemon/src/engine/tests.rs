@@ -175,7 +175,10 @@ async fn an_attempt_is_kept_with_its_input_output_logs_and_calls() {
         .find(|row| row.kind == IoKind::Input)
         .unwrap();
     let origins: serde_json::Value = serde_json::from_str(input.origins.as_ref().unwrap()).unwrap();
-    assert_eq!(origins, json!({ "a": "with", "b": "run", "c": "default" }));
+    assert_eq!(
+        origins,
+        json!({ "a": "workflow", "b": "run", "c": "module" })
+    );
 }
 
 #[tokio::test]
