@@ -44,6 +44,8 @@ mod tests;
 mod tests_again;
 #[cfg(test)]
 mod tests_fault;
+#[cfg(test)]
+mod tests_flow;
 mod writer;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use super::testing_store::{FakeStore, Fault, Tables};
 
-use super::{Engine, EngineHandle, Parts, Settings, TriggerRequest, Versions};
+use super::{Engine, EngineHandle, Parts, Settings, TriggerRequest, VersionError, Versions};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::id::{OrganizationId, RunId, WorkflowId};
 use crate::run::failure::Failure;
@@ -110,11 +110,17 @@ pub fn settings() -> Settings {
     }
 }
 
-pub fn versions(workflow: &Arc<Workflow>) -> Versions {
-    let workflow = Arc::clone(workflow);
-    Arc::new(move |_| {
-        let workflow = Arc::clone(&workflow);
-        Box::pin(async move { Ok(workflow) })
+/// Knows this workflow and the ones in `others`.
+pub fn versions(workflow: &Arc<Workflow>, others: &[Arc<Workflow>]) -> Versions {
+    let all: HashMap<_, _> = others
+        .iter()
+        .chain([workflow])
+        .map(|workflow| (workflow.version, Arc::clone(workflow)))
+        .collect();
+    Arc::new(move |version| {
+        let found = all.get(&version).cloned();
+        let lost = move || VersionError::Lost(version.to_string());
+        Box::pin(async move { found.ok_or_else(lost) })
     })
 }
 
@@ -148,9 +154,20 @@ impl World {
     }
 
     pub fn over(store: Arc<FakeStore>, workflow: Arc<Workflow>, settings: Settings) -> Self {
+        Self::with_others(store, workflow, &[], settings)
+    }
+
+    pub fn with_others(
+        store: Arc<FakeStore>,
+        workflow: Arc<Workflow>,
+        others: &[Arc<Workflow>],
+        settings: Settings,
+    ) -> Self {
         let (script, guests) = by_hand();
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
-        let (engine, invoke) = launch(&store, &workflow, settings, script, Arc::new(clock.clone()));
+        let versions = versions(&workflow, others);
+        let time = Arc::new(clock.clone());
+        let (engine, invoke) = launch_with(&store, versions, settings, script, time);
         Self {
             store,
             invoke,
@@ -216,6 +233,16 @@ pub fn launch(
     script: Script,
     clock: Arc<dyn Clock>,
 ) -> (EngineHandle, Arc<FakeInvoke>) {
+    launch_with(store, versions(workflow, &[]), settings, script, clock)
+}
+
+fn launch_with(
+    store: &Arc<FakeStore>,
+    versions: Versions,
+    settings: Settings,
+    script: Script,
+    clock: Arc<dyn Clock>,
+) -> (EngineHandle, Arc<FakeInvoke>) {
     let invoke = Arc::new(FakeInvoke {
         store: Arc::clone(store),
         script,
@@ -225,7 +252,7 @@ pub fn launch(
         store: Arc::clone(store) as Arc<dyn Store>,
         invoke: Arc::clone(&invoke) as Arc<dyn Invoke>,
         clock,
-        versions: versions(workflow),
+        versions,
         settings,
     };
     (Engine::new(parts).start(), invoke)

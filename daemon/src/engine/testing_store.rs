@@ -42,6 +42,7 @@ pub struct Tables {
     pub calls: Vec<HostCallRow>,
     pub logs: Vec<(RunId, NewLog)>,
     pub orders: Vec<CommandRow>,
+    pub workflows: Vec<WorkflowRow>,
     daemons: HashMap<DaemonId, (String, bool)>,
     pub commits: usize,
     pub largest_batch: usize,
@@ -354,7 +355,7 @@ impl Store for FakeStore {
     }
 
     async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
-        Ok(Vec::new())
+        Ok(self.up()?.workflows.clone())
     }
 
     async fn publish(&self, _: &VersionRow) -> Result<WorkflowId, StoreError> {
