@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::ActiveRun;
 use super::book::Book;
 use super::intake::NewRun;
+use super::lanes::LaneKey;
 use super::outcome::Happening;
 use crate::broker::journal::Journal;
 use crate::clock::Timestamp;
@@ -104,6 +105,10 @@ pub(super) struct Active {
     pub credit: usize,
     /// Set when something could not be made without the run's number.
     pub wants_number: bool,
+    /// Whether it waits for its turn in its lane.
+    pub held: bool,
+    /// Its lane, once it is in memory.
+    pub lane_key: Option<(LaneKey, usize)>,
     /// Set when it came into memory and has not yet made a step.
     pub fresh: bool,
     /// How often the store has refused its data.
@@ -170,6 +175,8 @@ impl Active {
             queued: false,
             credit: 0,
             wants_number: false,
+            held: false,
+            lane_key: None,
             fresh: true,
             refusals: 0,
         }
@@ -203,7 +210,7 @@ impl Active {
 
     /// How many slots it could use, beyond those it was given.
     pub(super) fn hunger(&self) -> usize {
-        if self.is_stopping() {
+        if self.is_stopping() || self.held {
             return 0;
         }
         self.state.ready_len().saturating_sub(self.credit)

@@ -78,7 +78,7 @@ impl Active {
         }
     }
 
-    fn scope<'a>(&'a self, item: Option<(&'a Value, u32)>) -> Scope<'a> {
+    pub(super) fn scope<'a>(&'a self, item: Option<(&'a Value, u32)>) -> Scope<'a> {
         Scope {
             inputs: &self.inputs,
             run: &self.run_value,

@@ -29,6 +29,7 @@ mod handle;
 mod history;
 mod input;
 mod intake;
+mod lanes;
 mod messages;
 mod outcome;
 mod recover;

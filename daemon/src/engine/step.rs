@@ -53,7 +53,9 @@ impl Active {
         for happening in &events {
             self.take_in(happening, &mut sheet, frame.now);
         }
-        self.go_on(&mut sheet, frame);
+        if !self.held {
+            self.go_on(&mut sheet, frame);
+        }
         let changes = self.state.take_changes();
         let nothing = changes.is_empty() && sheet.is_empty();
         if nothing && self.revision > 0 {

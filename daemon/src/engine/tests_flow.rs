@@ -253,3 +253,51 @@ async fn a_cancel_of_the_parent_cancels_the_child() {
     assert_eq!(world.engine.wait(child).await.unwrap(), Status::Cancelled);
     assert_eq!(world.engine.wait(run).await.unwrap(), Status::Cancelled);
 }
+
+const TURNS: &str = r#"
+flowweaver = 1
+name = "turns"
+concurrency = { key = "{{ inputs.who }}", max = 1 }
+[inputs.who]
+type = "string"
+[[job]]
+name = "a"
+[[job.task]]
+name = "one"
+uses = "work"
+"#;
+
+#[tokio::test]
+async fn runs_with_the_same_key_take_turns_and_others_do_not_wait() {
+    let flow = workflow(TURNS, &[]);
+    let mut world = World::new(Arc::clone(&flow));
+    let mut runs = Vec::new();
+    let mut request = world.request();
+    for who in ["ann", "ann", "bob", "ann"] {
+        request.inputs = json!({ "who": who });
+        runs.push(world.engine.trigger(request.clone()).await.unwrap().run_id);
+    }
+    let (ann, bob) = (world.guest().await, world.guest().await);
+    assert_eq!(ann.invocation.identity.run_id, runs[0]);
+    assert_eq!(bob.invocation.identity.run_id, runs[2]);
+    world.engine.active_runs().await;
+    assert!(world.guests.try_recv().is_err(), "two of one key at once");
+    assert_eq!(world.store.run(runs[1]).status, Status::Queued);
+    // One that waits can be cancelled; the next in line follows.
+    world.engine.cancel(runs[1], "no longer").await.unwrap();
+    assert_eq!(world.engine.wait(runs[1]).await.unwrap(), Status::Cancelled);
+    ann.succeed(json!({}));
+    let next = world.guest().await;
+    assert_eq!(next.invocation.identity.run_id, runs[3]);
+    // After a crash the one that had begun goes first, and alone.
+    let mut after = World::over(Arc::clone(&world.store), flow, settings());
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let guest = after.guest().await;
+        begun.push(guest.invocation.identity.run_id);
+        guest.succeed(json!({}));
+    }
+    begun.sort();
+    assert_eq!(begun, [runs[2], runs[3]]);
+    assert_eq!(after.engine.wait(runs[3]).await.unwrap(), Status::Succeeded);
+}
