@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::ActiveRun;
 use super::book::Book;
 use super::intake::NewRun;
+use super::lanes::LaneKey;
 use super::outcome::Happening;
 use crate::broker::journal::Journal;
 use crate::clock::Timestamp;
@@ -104,6 +105,10 @@ pub(super) struct Active {
     pub credit: usize,
     /// Set when something could not be made without the run's number.
     pub wants_number: bool,
+    /// Whether it waits for its turn in its lane.
+    pub held: bool,
+    /// Its lane, once it is in memory.
+    pub lane_key: Option<(LaneKey, usize)>,
     /// Set when it came into memory and has not yet made a step.
     pub fresh: bool,
     /// How often the store has refused its data.
@@ -170,6 +175,8 @@ impl Active {
             queued: false,
             credit: 0,
             wants_number: false,
+            held: false,
+            lane_key: None,
             fresh: true,
             refusals: 0,
         }
@@ -203,7 +210,7 @@ impl Active {
 
     /// How many slots it could use, beyond those it was given.
     pub(super) fn hunger(&self) -> usize {
-        if self.is_stopping() {
+        if self.is_stopping() || self.held {
             return 0;
         }
         self.state.ready_len().saturating_sub(self.credit)
@@ -222,15 +229,14 @@ impl Active {
 
 /// What expressions see as `run`. The number is absent until the store has given it.
 pub(super) fn run_value(row: &RunRow) -> Value {
-    let mut value = json!({
-        "id": row.run_id.to_string(),
-        "workflow": row.workflow_name.as_str(),
-        "trigger": row.trigger.as_str(),
-        "scheduled_at": row.scheduled_at.to_string(),
-        "trace_id": row.trace_id,
-    });
+    let mut value = Map::new();
+    value.insert("id".into(), row.run_id.to_string().into());
+    value.insert("workflow".into(), row.workflow_name.as_str().into());
+    value.insert("trigger".into(), row.trigger.as_str().into());
+    value.insert("scheduled_at".into(), row.scheduled_at.to_string().into());
+    value.insert("trace_id".into(), row.trace_id.as_str().into());
     if row.number > 0 {
-        value["number"] = row.number.into();
+        value.insert("number".into(), row.number.into());
     }
-    value
+    Value::Object(value)
 }

@@ -310,7 +310,7 @@ impl Conductor {
         let doomed = image.run.clone();
         match super::active::Active::read(image, compiled, self.now()) {
             Ok(active) => {
-                self.runs.insert(run, active);
+                self.bring_in(active);
                 for order in arrival.orders {
                     self.obey(order);
                 }

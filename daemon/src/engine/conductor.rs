@@ -13,6 +13,7 @@ use super::active::{Active, Compiled};
 use super::errand::Errands;
 use super::handle::{EngineHandle, Shared};
 use super::intake::{Admission, Intake};
+use super::lanes::Lanes;
 use super::outcome::Happening;
 use super::step::Frame;
 use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, writer};
@@ -73,6 +74,7 @@ pub(super) struct Conductor {
     pub hungry: VecDeque<RunId>,
     /// Runs that have something to take in.
     pub dirty: VecDeque<RunId>,
+    pub lanes: Lanes,
     pub wakes: BTreeSet<(Timestamp, RunId)>,
     pub compiled: HashMap<Digest, Arc<Compiled>>,
     /// Whether the store knows this daemon, so that it may own runs.
@@ -128,6 +130,7 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         taken: 0,
         hungry: VecDeque::new(),
         dirty: VecDeque::new(),
+        lanes: Lanes::default(),
         wakes: BTreeSet::new(),
         compiled: HashMap::new(),
         alive: false,
@@ -233,12 +236,12 @@ impl Conductor {
         let run = admission.row.run_id;
         let compiled = self.compile(&admission.workflow);
         let now = self.now();
-        let room = self.runs.len() + self.arriving.len() < self.settings.active_runs;
+        let room = self.room() > 0;
         self.answers.insert(run, answer);
         let owner = room.then_some(self.daemon);
         let mut active = Active::admit(admission, compiled, owner, now);
         if room {
-            self.runs.insert(run, active);
+            self.bring_in(active);
             self.dirty.push_back(run);
         } else {
             self.outbox.push_back(active.insert_only(now));
@@ -347,7 +350,8 @@ impl Conductor {
 
     /// Takes a run out of memory with everything that points to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<Active> {
-        let active = self.runs.remove(&run)?;
+        let mut active = self.runs.remove(&run)?;
+        self.leave_lane(&mut active);
         self.taken = self.taken.saturating_sub(active.credit);
         if let Some(wake) = active.wake {
             self.wakes.remove(&(wake, run));
@@ -405,10 +409,7 @@ impl Conductor {
 
     /// Asks for runs to claim if there is room, and for orders.
     pub(super) fn claim(&mut self, look: bool) {
-        let room = self
-            .settings
-            .active_runs
-            .saturating_sub(self.runs.len() + self.arriving.len());
+        let room = self.room();
         let wanted = look || (self.backlog && room > 0);
         if !self.alive || self.claiming || self.leaving.is_some() || !wanted {
             return;

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::active::Active;
 use crate::run::event::{Decision, Reason, Refusal, Unit};
 use crate::run::failure::{Failure, FailureSource};
-use crate::workflow::expression::{EvaluationError, Scope, Template};
-use crate::workflow::input::{self, InputProblem, ResolvedInput};
+use crate::workflow::expression::Scope;
+use crate::workflow::input::{InputProblem, ResolvedInput, resolve};
 use crate::workflow::model::TaskIndex;
 
 /// More items than this in one task is a mistake; each has rows of its own.
@@ -40,8 +40,7 @@ impl Active {
                 .and_then(|items| items.get(at as usize))
                 .map(|item| (item, at)),
         };
-        input::resolve(task, &self.scope(item), schedule, run)
-            .map_err(|problem| self.unmade(problem))
+        resolve(task, &self.scope(item), schedule, run).map_err(|problem| self.unmade(problem))
     }
 
     /// Whether and how often a task runs. Remembers the items.
@@ -64,7 +63,7 @@ impl Active {
         let Some(each) = &task.for_each else {
             return Ok(Decision::Run);
         };
-        let items = fill(&each.items, &self.scope(None));
+        let items = each.items.fill(&self.scope(None));
         match items.map_err(|error| self.unmade(error.into()))? {
             Value::Array(items) if items.len() <= ITEMS_MAX => {
                 let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
@@ -79,7 +78,7 @@ impl Active {
         }
     }
 
-    fn scope<'a>(&'a self, item: Option<(&'a Value, u32)>) -> Scope<'a> {
+    pub(super) fn scope<'a>(&'a self, item: Option<(&'a Value, u32)>) -> Scope<'a> {
         Scope {
             inputs: &self.inputs,
             run: &self.run_value,
@@ -111,11 +110,4 @@ fn invalid(message: String) -> Unmade {
         "input.invalid",
         message,
     )))
-}
-
-fn fill(template: &Template, scope: &Scope<'_>) -> Result<Value, EvaluationError> {
-    match template {
-        Template::Literal(value) => Ok(value.clone()),
-        other => other.fill(scope),
-    }
 }

@@ -222,6 +222,9 @@ impl Conductor {
 
     /// Gives the runs back once nothing of them is under way.
     pub(super) fn leave_if_empty(&mut self) {
+        if self.leaving.is_none() {
+            return;
+        }
         let quiet = !self.writing
             && !self.claiming
             && self.outbox.is_empty()

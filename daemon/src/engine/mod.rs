@@ -26,8 +26,10 @@ mod commits;
 mod conductor;
 mod errand;
 mod handle;
+mod history;
 mod input;
 mod intake;
+mod lanes;
 mod messages;
 mod outcome;
 mod recover;
@@ -36,9 +38,15 @@ mod step;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_store;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_again;
+#[cfg(test)]
 mod tests_fault;
+#[cfg(test)]
+mod tests_flow;
 mod writer;
 
 use std::sync::Arc;

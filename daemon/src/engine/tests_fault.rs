@@ -170,8 +170,7 @@ async fn die(store: &Arc<FakeStore>, workflow: &Arc<Workflow>, at: usize) -> Opt
                 .any(|run| run.status.is_final())
     };
     sealed.wait_for(over).await.unwrap();
-    let run = *accepted.lock().unwrap();
-    run
+    *accepted.lock().unwrap()
 }
 
 #[tokio::test]

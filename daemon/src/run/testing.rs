@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::id::Digest;
 use crate::workflow::expression::Template;
 use crate::workflow::grant::Grants;
+use crate::workflow::input::InputValidator;
 use crate::workflow::model::{
     ForEach, Job, JobIndex, OnFailure, OnInterrupt, Retention, RetryPolicy, RunOn, Task, TaskIndex,
     TaskLimits, Uses, Workflow,
@@ -80,6 +81,7 @@ impl Draft {
             with: Template::Literal(json!({})),
             defaults: json!({}),
             input_schema: Value::Bool(true),
+            validator: InputValidator::default(),
             output_schema: Value::Bool(true),
             when: None,
             for_each: None,

@@ -1,0 +1,426 @@
+//! A store in memory that can fail at any commit, in any way.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::clock::Timestamp;
+use crate::id::{
+    AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, TaskRunId, WorkflowId,
+    WorkflowName,
+};
+use crate::store::rows::*;
+use crate::store::{CommitOutcome, Expect, KvSpace, KvWrite, Store, StoreError};
+
+/// What goes wrong with a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written, and it says so badly.
+    Before,
+    /// All is written, but the answer is lost.
+    AfterButError,
+    /// Nothing is written and it never answers: the process died.
+    HangBefore,
+    /// All is written and it never answers: the process died.
+    HangAfter,
+    /// The disk is full.
+    Full,
+    /// The data of every update is refused.
+    Reject,
+}
+
+#[derive(Default)]
+pub struct Tables {
+    pub runs: BTreeMap<RunId, RunRow>,
+    pub jobs: HashMap<JobRunId, JobRunRow>,
+    pub tasks: HashMap<TaskRunId, TaskRunRow>,
+    pub attempts: HashMap<AttemptId, AttemptRow>,
+    pub io: HashMap<IoId, IoRow>,
+    pub calls: Vec<HostCallRow>,
+    pub logs: Vec<(RunId, NewLog)>,
+    pub orders: Vec<CommandRow>,
+    pub workflows: Vec<WorkflowRow>,
+    daemons: HashMap<DaemonId, (String, bool)>,
+    pub commits: usize,
+    pub largest_batch: usize,
+    faults: HashMap<usize, Fault>,
+    pub down: bool,
+}
+
+/// A store in memory.
+pub struct FakeStore {
+    tables: Mutex<Tables>,
+    /// Counts commits that have begun.
+    pub begun: watch::Sender<usize>,
+    /// Counts commits whose fate is sealed.
+    pub sealed: watch::Sender<usize>,
+    /// While it holds true, commits wait.
+    pub hold: watch::Sender<bool>,
+}
+
+impl FakeStore {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            tables: Mutex::default(),
+            begun: watch::Sender::new(0),
+            sealed: watch::Sender::new(0),
+            hold: watch::Sender::new(false),
+        })
+    }
+
+    pub fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap()
+    }
+
+    /// The commit with this number (from 0) fails so.
+    pub fn fail(&self, commit: usize, fault: Fault) {
+        self.tables().faults.insert(commit, fault);
+    }
+
+    pub fn fail_next(&self, fault: Fault) {
+        let mut tables = self.tables();
+        let next = tables.commits;
+        tables.faults.insert(next, fault);
+    }
+
+    pub fn run(&self, run: RunId) -> RunRow {
+        self.tables().runs[&run].clone()
+    }
+
+    /// The state of a task by name and item.
+    pub fn task(&self, run: RunId, task: &str, item: i64) -> Option<TaskRunRow> {
+        let tables = self.tables();
+        let mut rows = tables.tasks.values();
+        rows.find(|row| row.run_id == run && row.task.as_str() == task && row.item_index == item)
+            .cloned()
+    }
+
+    pub fn attempts(&self, run: RunId, task: &str) -> Vec<AttemptRow> {
+        let tables = self.tables();
+        let mut rows: Vec<_> = tables
+            .attempts
+            .values()
+            .filter(|row| row.run_id == run && tables.tasks[&row.task_run_id].task.as_str() == task)
+            .cloned()
+            .collect();
+        rows.sort_by_key(|row| (row.task_run_id, row.number));
+        rows
+    }
+
+    pub fn output(&self, run: RunId, task: &str) -> Value {
+        let id = self.task(run, task, -1).unwrap().output_io_id.unwrap();
+        serde_json::from_str(&self.tables().io[&id].data).unwrap()
+    }
+
+    pub fn kinds(&self, run: RunId) -> Vec<&'static str> {
+        let tables = self.tables();
+        let logs = tables.logs.iter().filter(|(of, _)| *of == run);
+        logs.map(|(_, log)| log.kind).collect()
+    }
+
+    fn up(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
+        let tables = self.tables();
+        if tables.down {
+            return Err(StoreError::Unavailable("it is down".into()));
+        }
+        Ok(tables)
+    }
+}
+
+impl Tables {
+    fn write(&mut self, t: &Transition) -> CommitOutcome {
+        match &t.run {
+            RunChange::Insert(row) => {
+                if self.runs.contains_key(&t.run_id) {
+                    return CommitOutcome::Conflict;
+                }
+                if let Some(owner) = row.owner {
+                    assert!(
+                        self.daemons.contains_key(&owner),
+                        "an owner without a sign of life"
+                    );
+                }
+                let mut others = self.runs.values();
+                let same = others.find(|r| {
+                    r.idempotency_key.is_some() && r.idempotency_key == row.idempotency_key
+                });
+                if let Some(same) = same {
+                    return CommitOutcome::Duplicate(same.run_id);
+                }
+                let number = self.runs.len() as i64 + 1;
+                let row = RunRow {
+                    number,
+                    revision: 1,
+                    ..(**row).clone()
+                };
+                self.runs.insert(t.run_id, row);
+            }
+            RunChange::Update(update) => {
+                let Some(row) = self.runs.get_mut(&t.run_id) else {
+                    return CommitOutcome::Conflict;
+                };
+                if row.lease_epoch != t.lease_epoch {
+                    return CommitOutcome::Fenced;
+                }
+                if row.revision != t.expected_revision {
+                    return CommitOutcome::Conflict;
+                }
+                row.revision += 1;
+                row.status = update.status;
+                row.started_at = update.started_at;
+                row.finished_at = update.finished_at;
+                row.tolerated_failures = update.tolerated_failures;
+                row.failure_code = update.failure_code.clone();
+                row.failure_message = update.failure_message.clone();
+            }
+        }
+        self.jobs
+            .extend(t.jobs.iter().map(|row| (row.job_run_id, row.clone())));
+        for row in &t.tasks {
+            let before = self.tasks.insert(row.task_run_id, row.clone());
+            if let Some(before) = before.and_then(|before| before.output_io_id) {
+                assert_eq!(
+                    row.output_io_id,
+                    Some(before),
+                    "a second output was recorded"
+                );
+            }
+        }
+        self.attempts
+            .extend(t.attempts.iter().map(|row| (row.attempt_id, row.clone())));
+        self.io
+            .extend(t.io.iter().map(|row| (row.io_id, row.clone())));
+        self.calls.extend(t.host_calls.iter().cloned());
+        self.logs
+            .extend(t.logs.iter().map(|log| (t.run_id, log.clone())));
+        self.orders
+            .retain(|order| !t.consumed.contains(&order.command_id));
+        CommitOutcome::Committed
+    }
+
+    fn write_all(&mut self, batch: &[Transition], reject: bool) -> Vec<CommitOutcome> {
+        self.largest_batch = self.largest_batch.max(batch.len());
+        let write = |t: &Transition| match (&t.run, reject) {
+            (RunChange::Update(_), true) => CommitOutcome::Rejected("bad data".into()),
+            _ => self.write(t),
+        };
+        batch.iter().map(write).collect()
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+        self.begun.send_modify(|begun| *begun += 1);
+        let _ = self.hold.subscribe().wait_for(|hold| !hold).await;
+        let (fault, outcomes) = {
+            let mut tables = self.up()?;
+            let number = tables.commits;
+            tables.commits += 1;
+            let fault = tables.faults.get(&number).copied();
+            let written = match fault {
+                Some(Fault::Before | Fault::HangBefore | Fault::Full) => Vec::new(),
+                other => tables.write_all(batch, other == Some(Fault::Reject)),
+            };
+            (fault, written)
+        };
+        self.sealed.send_modify(|sealed| *sealed += 1);
+        match fault {
+            Some(Fault::HangBefore | Fault::HangAfter) => std::future::pending().await,
+            Some(Fault::Before | Fault::AfterButError) => {
+                Err(StoreError::Unavailable("the answer was lost".into()))
+            }
+            Some(Fault::Full) => Err(StoreError::Full("no space left".into())),
+            Some(Fault::Reject) | None => Ok(outcomes),
+        }
+    }
+
+    async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError> {
+        let mut tables = self.up()?;
+        let dead: HashSet<DaemonId> = tables
+            .daemons
+            .iter()
+            .filter(|(_, (_, gone))| *gone)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut runs: Vec<&mut RunRow> = tables
+            .runs
+            .values_mut()
+            .filter(|run| !run.status.is_final())
+            .filter(|run| run.owner.is_none_or(|owner| dead.contains(&owner)))
+            .collect();
+        runs.sort_by_key(|run| (-run.priority, run.run_id));
+        runs.truncate(limit as usize);
+        Ok(runs
+            .into_iter()
+            .map(|run| {
+                run.owner = Some(daemon);
+                run.lease_epoch += 1;
+                ClaimedRun {
+                    run_id: run.run_id,
+                    lease_epoch: run.lease_epoch,
+                }
+            })
+            .collect())
+    }
+
+    async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
+        let mut tables = self.up()?;
+        for (run, epoch) in runs {
+            if let Some(row) = tables
+                .runs
+                .get_mut(run)
+                .filter(|row| row.lease_epoch == *epoch)
+            {
+                row.owner = None;
+            }
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
+        let mut tables = self.up()?;
+        for (id, (of, gone)) in &mut tables.daemons {
+            *gone |= of == instance && *id != daemon;
+        }
+        tables.daemons.insert(daemon, (instance.to_owned(), false));
+        Ok(())
+    }
+
+    async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
+        if let Some((_, gone)) = self.up()?.daemons.get_mut(&daemon) {
+            *gone = true;
+        }
+        Ok(())
+    }
+
+    async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
+        let tables = self.up()?;
+        let Some(row) = tables.runs.get(&run) else {
+            return Ok(None);
+        };
+        let tasks: Vec<_> = tables
+            .tasks
+            .values()
+            .filter(|row| row.run_id == run)
+            .cloned()
+            .collect();
+        let attempts: Vec<_> = tables
+            .attempts
+            .values()
+            .filter(|row| row.run_id == run)
+            .cloned()
+            .collect();
+        let outputs: HashSet<_> = tasks.iter().filter_map(|row| row.output_io_id).collect();
+        let open: HashSet<_> = attempts
+            .iter()
+            .filter(|row| !row.status.is_final())
+            .map(|row| row.attempt_id)
+            .collect();
+        let wanted = |row: &&IoRow| {
+            outputs.contains(&row.io_id)
+                || (row.kind == IoKind::Input && row.attempt_id.is_some_and(|a| open.contains(&a)))
+        };
+        Ok(Some(RunImage {
+            run: row.clone(),
+            jobs: tables
+                .jobs
+                .values()
+                .filter(|row| row.run_id == run)
+                .cloned()
+                .collect(),
+            io: tables.io.values().filter(wanted).cloned().collect(),
+            tasks,
+            attempts,
+        }))
+    }
+
+    async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
+        self.up()?.orders.push(command.clone());
+        Ok(())
+    }
+
+    async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
+        let tables = self.up()?;
+        let mine = |order: &&CommandRow| {
+            tables
+                .runs
+                .get(&order.run_id)
+                .is_some_and(|run| run.owner == Some(daemon))
+        };
+        Ok(tables.orders.iter().filter(mine).cloned().collect())
+    }
+
+    async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
+        Ok(self.up()?.workflows.clone())
+    }
+
+    async fn publish(&self, _: &VersionRow) -> Result<WorkflowId, StoreError> {
+        Err(unused())
+    }
+    async fn retire(&self, _: OrganizationId, _: &WorkflowName) -> Result<(), StoreError> {
+        Err(unused())
+    }
+    async fn version(&self, _: &Digest) -> Result<Option<VersionRow>, StoreError> {
+        Err(unused())
+    }
+    async fn versions(&self, _: WorkflowId) -> Result<Vec<VersionRow>, StoreError> {
+        Err(unused())
+    }
+    async fn put_module(&self, _: &ModuleRow, _: &[u8]) -> Result<(), StoreError> {
+        Err(unused())
+    }
+    async fn module(&self, _: &Digest) -> Result<Option<ModuleRow>, StoreError> {
+        Err(unused())
+    }
+    async fn module_bytes(&self, _: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        Err(unused())
+    }
+    async fn runs(&self, _: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        Err(unused())
+    }
+    async fn logs(&self, _: Option<RunId>, _: i64, _: u32) -> Result<Vec<LogRow>, StoreError> {
+        Err(unused())
+    }
+    async fn io(&self, _: RunId) -> Result<Vec<IoRow>, StoreError> {
+        Err(unused())
+    }
+    async fn kv_get(
+        &self,
+        _: &KvSpace,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Option<KvEntry>, StoreError> {
+        Err(unused())
+    }
+    async fn kv_set(
+        &self,
+        _: &KvSpace,
+        _: &str,
+        _: Expect,
+        _: &KvWrite,
+        _: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        Err(unused())
+    }
+    async fn kv_delete(&self, _: &KvSpace, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        Err(unused())
+    }
+    async fn kv_keys(
+        &self,
+        _: &KvSpace,
+        _: &str,
+        _: Option<&str>,
+        _: u32,
+        _: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        Err(unused())
+    }
+}
+
+fn unused() -> StoreError {
+    StoreError::Corrupt("the engine does not ask for this".into())
+}
