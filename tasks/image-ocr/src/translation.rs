@@ -88,7 +88,8 @@ fn call(lines: &[&mut String], target: &str, url: &str) -> Result<Vec<String>> {
         .ok_or_else(|| {
             let message = format!(
                 "the translation service answered no {} translations: {}",
-                lines.len()
+                lines.len(),
+                excerpt(&reply)
             );
             Error::retryable("translation.invalid", message)
         })
