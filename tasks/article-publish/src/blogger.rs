@@ -35,13 +35,24 @@ fn labels(article: &Article<'_>) -> Vec<String> {
 fn post(value: &Value, wanted: PostStatus) -> Result<Post> {
     let status = reply::required(value, "status")?;
     let waiting = status == "DRAFT" && wanted == PostStatus::Publish;
-    let done = if waiting { None } else { Some(published(value)?) };
-    Ok(Post { id: reply::required(value, "id")?, done })
+    let done = if waiting {
+        None
+    } else {
+        Some(published(value)?)
+    };
+    Ok(Post {
+        id: reply::required(value, "id")?,
+        done,
+    })
 }
 
 fn published(value: &Value) -> Result<Published> {
     Ok(Published {
-        post_url: Some(reply::required(value, "url")?),
+        // A draft has no address yet.
+        post_url: match reply::required(value, "status")?.as_str() {
+            "DRAFT" => reply::text(value, "url"),
+            _ => Some(reply::required(value, "url")?),
+        },
         post_id: reply::required(value, "id")?,
         published_at: reply::required(value, "published")?,
     })
@@ -67,19 +78,34 @@ impl crate::Blog for Blog {
             .and_then(reply::json)
             .map_err(|error| error.context("looking up the post"))?;
         // The service leaves `items` out when there is none, but never its kind.
-        if !found.is_object() || (found.get("items").is_none() && reply::text(&found, "kind").is_none()) {
-            return Err(Error::retryable("publish.invalid", "the service answered no list of posts"));
+        if !found.is_object()
+            || (found.get("items").is_none() && reply::text(&found, "kind").is_none())
+        {
+            return Err(Error::retryable(
+                "publish.invalid",
+                "the service answered no list of posts",
+            ));
         }
-        let items = found.get("items").and_then(Value::as_array).into_iter().flatten();
-        let mut posts = items.map(|value| post(value, article.status)).collect::<Result<Vec<_>>>()?;
+        let items = found
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let mut posts = items
+            .map(|value| post(value, article.status))
+            .collect::<Result<Vec<_>>>()?;
         posts.sort_by_key(age);
         Ok(posts)
     }
 
     fn get(&self, article: &Article<'_>, id: &str) -> Result<Option<Post>> {
-        let asked = http::get(format!("{}/{id}", self.posts)).query("view", "AUTHOR").query("fetchBody", "false");
+        let asked = http::get(format!("{}/{id}", self.posts))
+            .query("view", "AUTHOR")
+            .query("fetchBody", "false");
         match asked.send().and_then(reply::json) {
-            Ok(value) if reply::text(&value, "status").as_deref() == Some("SOFT_TRASHED") => Ok(None),
+            Ok(value) if reply::text(&value, "status").as_deref() == Some("SOFT_TRASHED") => {
+                Ok(None)
+            }
             Ok(value) => post(&value, article.status).map(Some),
             Err(error) if matches!(reply::status(&error), Some(404 | 410)) => Ok(None),
             Err(error) => Err(error.context("looking up the draft")),
@@ -107,7 +133,10 @@ impl crate::Blog for Blog {
             .map_err(|error| error.context("publishing the draft"))?;
         match reply::required(&value, "status")?.as_str() {
             "LIVE" | "SCHEDULED" => published(&value),
-            other => Err(Error::retryable("publish.invalid", format!("the post {id} is {other} and not published"))),
+            other => Err(Error::retryable(
+                "publish.invalid",
+                format!("the post {id} is {other} and not published"),
+            )),
         }
     }
 }

@@ -46,7 +46,9 @@ struct Input {
 }
 
 /// A kind of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum Tag {
     /// The WordPress REST API.
@@ -58,7 +60,17 @@ enum Tag {
 }
 
 /// Whether readers see a post.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 enum PostStatus {
     /// They do.
@@ -75,7 +87,7 @@ struct Output {
     post_url: Option<String>,
     /// The post's id; of a webhook whose receiver does not tell, the delivery's.
     post_id: String,
-    /// When it was published, RFC 3339 in UTC.
+    /// When it was published, RFC 3339.
     published_at: String,
     /// The kind of service.
     tag: Tag,
@@ -133,8 +145,12 @@ const MARK_DIGITS: usize = 16;
 /// Publishes an article once, to WordPress, Blogger or a webhook.
 #[task(requires("http", "kv"))]
 fn run(input: Input, cx: &Context) -> Result<Output> {
-    let needed = |field: &str| Error::permanent("input.invalid", format!("`{field}`: there is none"));
-    for (field, text) in [("post_title", &input.post_title), ("post_content", &input.post_content)] {
+    let needed =
+        |field: &str| Error::permanent("input.invalid", format!("`{field}`: there is none"));
+    for (field, text) in [
+        ("post_title", &input.post_title),
+        ("post_content", &input.post_content),
+    ] {
         if text.trim().is_empty() {
             return Err(needed(field));
         }
@@ -158,9 +174,14 @@ fn run(input: Input, cx: &Context) -> Result<Output> {
             let id = input.blog_id.as_deref().map(str::trim).unwrap_or_default();
             // It becomes part of a path.
             if id.is_empty() || !id.chars().all(|letter| letter.is_ascii_alphanumeric()) {
-                return Err(Error::permanent("input.invalid", "`blog_id`: it must be the blog's number"));
+                return Err(Error::permanent(
+                    "input.invalid",
+                    "`blog_id`: it must be the blog's number",
+                ));
             }
-            Some(Box::new(blogger::Blog { posts: format!("{url}/blogger/v3/blogs/{id}/posts") }))
+            Some(Box::new(blogger::Blog {
+                posts: format!("{url}/blogger/v3/blogs/{id}/posts"),
+            }))
         }
         Tag::Webhook => None,
     };
@@ -185,7 +206,10 @@ fn run(input: Input, cx: &Context) -> Result<Output> {
 
 fn output(tag: Tag, published: Published, already_published: bool) -> Output {
     if already_published {
-        log::info("an earlier attempt had published it", &[("post_id", &published.post_id)]);
+        log::info(
+            "an earlier attempt had published it",
+            &[("post_id", &published.post_id)],
+        );
     }
     Output {
         post_url: published.post_url,
@@ -217,13 +241,20 @@ fn publish(blog: &dyn Blog, article: &Article<'_>, mut claim: Claim) -> Result<(
             posts.push(post);
         }
     }
-    let done = posts.iter().find_map(|post| post.done.clone().map(|done| (done, ours.as_ref() != Some(&post.id))));
+    let done = posts.iter().find_map(|post| {
+        post.done
+            .clone()
+            .map(|done| (done, ours.as_ref() != Some(&post.id)))
+    });
     if let Some((published, already)) = done {
         claim.published(&published)?;
         return Ok((published, already));
     }
     let Some(post) = posts.first() else {
-        return Err(Error::retryable("publish.lost", "the draft that was just made cannot be found"));
+        return Err(Error::retryable(
+            "publish.lost",
+            "the draft that was just made cannot be found",
+        ));
     };
     let published = blog.publish(&post.id)?;
     claim.published(&published)?;
@@ -236,7 +267,10 @@ fn address(field: &str, given: Option<&str>) -> Result<String> {
     if url.starts_with("https://") || url.starts_with("http://") {
         Ok(url.to_owned())
     } else {
-        Err(Error::permanent("input.invalid", format!("`{field}`: an address is needed")))
+        Err(Error::permanent(
+            "input.invalid",
+            format!("`{field}`: an address is needed"),
+        ))
     }
 }
 
@@ -245,7 +279,11 @@ fn tags(given: &[String]) -> Vec<String> {
     let mut tags: Vec<String> = Vec::new();
     for tag in given {
         let tag = tag.split_whitespace().collect::<Vec<_>>().join(" ");
-        if !tag.is_empty() && !tags.iter().any(|known| known.to_lowercase() == tag.to_lowercase()) {
+        if !tag.is_empty()
+            && !tags
+                .iter()
+                .any(|known| known.to_lowercase() == tag.to_lowercase())
+        {
             tags.push(tag);
         }
     }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use flowweaver_task::{Error, Result, kv};
 use flowweaver_task::serde_json;
+use flowweaver_task::{Error, Result, kv};
 
 use crate::Published;
 
@@ -13,7 +13,6 @@ const KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// What is remembered.
 #[derive(Debug, Default, serde::Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
 struct Memory {
     /// The draft that was made.
     #[serde(default)]
@@ -49,15 +48,20 @@ impl Claim {
         let (memory, expected) = match kv::get(&key)? {
             None => (Memory::default(), None),
             Some(entry) => {
-                let memory: Memory = serde_json::from_slice(&entry.value)
-                    .map_err(|error| Error::from(error).context(format!("reading the key `{key}`")))?;
+                let memory: Memory = serde_json::from_slice(&entry.value).map_err(|error| {
+                    Error::from(error).context(format!("reading the key `{key}`"))
+                })?;
                 (memory, Some(entry.revision))
             }
         };
         if let Some(published) = memory.published {
             return Ok(Record::Published(published));
         }
-        let mut claim = Claim { key, revision: 0, memory };
+        let mut claim = Claim {
+            key,
+            revision: 0,
+            memory,
+        };
         claim.write(expected)?;
         Ok(Record::Claimed(claim))
     }
@@ -92,7 +96,10 @@ impl Claim {
                 self.revision = revision;
                 Ok(())
             }
-            None => Err(Error::retryable("publish.claimed", "another attempt is publishing the same article")),
+            None => Err(Error::retryable(
+                "publish.claimed",
+                "another attempt is publishing the same article",
+            )),
         }
     }
 }

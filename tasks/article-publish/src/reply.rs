@@ -11,7 +11,11 @@ use flowweaver_task::{Error, Result};
 pub(crate) fn json(response: Response) -> Result<Value> {
     let response = response.error_for_status()?;
     if !response.is_success() {
-        let message = format!("{} answered {}, which is no success", response.url(), response.status());
+        let message = format!(
+            "{} answered {}, which is no success",
+            response.url(),
+            response.status()
+        );
         return Err(Error::permanent("publish.invalid", message));
     }
     response.json()
@@ -35,7 +39,10 @@ pub(crate) fn text(value: &Value, field: &str) -> Option<String> {
 pub(crate) fn required(value: &Value, field: &str) -> Result<String> {
     text(value, field).ok_or_else(|| {
         let excerpt: String = value.to_string().chars().take(200).collect();
-        Error::retryable("publish.invalid", format!("the service's answer has no `{field}`: {excerpt}"))
+        Error::retryable(
+            "publish.invalid",
+            format!("the service's answer has no `{field}`: {excerpt}"),
+        )
     })
 }
 

@@ -35,9 +35,15 @@ pub(crate) fn deliver(url: &str, article: &Article<'_>) -> Result<Published> {
     // Many receivers answer nothing, or words.
     let said: Value = serde_json::from_str(&response.text()?).unwrap_or(Value::Null);
     if let Some(refusal) = refusal(&said) {
-        return Err(Error::permanent("publish.refused", format!("the receiver did not take the article: {refusal}")));
+        return Err(Error::permanent(
+            "publish.refused",
+            format!("the receiver did not take the article: {refusal}"),
+        ));
     }
-    let place = said.get("data").filter(|data| data.is_object()).unwrap_or(&said);
+    let place = said
+        .get("data")
+        .filter(|data| data.is_object())
+        .unwrap_or(&said);
     let first = |fields: [&str; 3]| fields.iter().find_map(|field| reply::text(place, field));
     let now = now.replace_nanosecond(0).unwrap_or(now);
     Ok(Published {
@@ -45,19 +51,30 @@ pub(crate) fn deliver(url: &str, article: &Article<'_>) -> Result<Published> {
         post_id: first(["id", "post_id", "uuid"]).unwrap_or_else(|| article.mark.clone()),
         published_at: match first(["published_at", "published", "created_at"]) {
             Some(time) => time,
-            None => now
-                .format(&Rfc3339)
-                .map_err(|error| Error::permanent("context.invalid", format!("the clock shows no time: {error}")))?,
+            None => now.format(&Rfc3339).map_err(|error| {
+                Error::permanent(
+                    "context.invalid",
+                    format!("the clock shows no time: {error}"),
+                )
+            })?,
         },
     })
 }
 
 /// What a success says when it is none: `success` or `ok` that is false, or an `error`.
 fn refusal(said: &Value) -> Option<String> {
-    let denied = ["success", "ok"].iter().any(|field| said.get(field) == Some(&Value::Bool(false)));
-    let error = said.get("error").filter(|error| !matches!(error, Value::Null | Value::Bool(false)));
+    let denied = ["success", "ok"]
+        .iter()
+        .any(|field| said.get(field) == Some(&Value::Bool(false)));
+    let error = said
+        .get("error")
+        .filter(|error| !matches!(error, Value::Null | Value::Bool(false)));
     (denied || error.is_some()).then(|| {
         let message = reply::text(said, "message").or_else(|| error.map(Value::to_string));
-        message.unwrap_or_else(|| said.to_string()).chars().take(200).collect()
+        message
+            .unwrap_or_else(|| said.to_string())
+            .chars()
+            .take(200)
+            .collect()
     })
 }

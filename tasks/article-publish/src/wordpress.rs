@@ -22,15 +22,25 @@ impl Site {
 
     /// The tag's id; a tag that does not exist is made.
     fn tag(&self, name: &str) -> Result<u64> {
-        let found = http::get(self.at("tags")).query("search", name).query("per_page", "100").send();
-        let found = found.and_then(reply::json).map_err(|error| error.context(format!("looking up the tag `{name}`")))?;
+        let found = http::get(self.at("tags"))
+            .query("search", name)
+            .query("per_page", "100")
+            .send();
+        let found = found
+            .and_then(reply::json)
+            .map_err(|error| error.context(format!("looking up the tag `{name}`")))?;
         let same = |tag: &&Value| {
-            reply::text(tag, "name").is_some_and(|known| unescaped(&known).to_lowercase() == name.to_lowercase())
+            reply::text(tag, "name")
+                .is_some_and(|known| unescaped(&known).to_lowercase() == name.to_lowercase())
         };
         if let Some(tag) = found.as_array().into_iter().flatten().find(same) {
             return id(tag);
         }
-        match http::post(self.at("tags")).json(&json!({ "name": name })).send().and_then(reply::json) {
+        match http::post(self.at("tags"))
+            .json(&json!({ "name": name }))
+            .send()
+            .and_then(reply::json)
+        {
             Ok(tag) => id(&tag),
             // Made meanwhile, or spelled so that the search did not find it: the refusal tells its id.
             Err(error) => match existing(&error) {
@@ -52,18 +62,32 @@ fn existing(error: &Error) -> Option<u64> {
     let body = error.details.as_ref()?.get("body")?.as_str()?;
     let body: Value = serde_json::from_str(body).ok()?;
     let exists = body.get("code").and_then(Value::as_str) == Some("term_exists");
-    exists.then(|| body.pointer("/data/term_id")?.as_u64()).flatten()
+    exists
+        .then(|| body.pointer("/data/term_id")?.as_u64())
+        .flatten()
 }
 
 /// WordPress escapes names for HTML.
 fn unescaped(name: &str) -> String {
-    name.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#039;", "'").replace("&amp;", "&")
+    name.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&#039;", "'")
+        .replace("&amp;", "&")
 }
 
 fn post(value: &Value, wanted: PostStatus) -> Result<Post> {
-    let waiting = reply::text(value, "status").as_deref() == Some("draft") && wanted == PostStatus::Publish;
-    let done = if waiting { None } else { Some(published(value)?) };
-    Ok(Post { id: id(value)?.to_string(), done })
+    let waiting =
+        reply::text(value, "status").as_deref() == Some("draft") && wanted == PostStatus::Publish;
+    let done = if waiting {
+        None
+    } else {
+        Some(published(value)?)
+    };
+    Ok(Post {
+        id: id(value)?.to_string(),
+        done,
+    })
 }
 
 fn published(value: &Value) -> Result<Published> {
@@ -84,17 +108,30 @@ impl Blog for Site {
             .query("slug", &article.mark)
             .query("status", STATUSES)
             .query("per_page", "100");
-        let found = request.send().and_then(reply::json).map_err(|error| error.context("looking up the post"))?;
+        let found = request
+            .send()
+            .and_then(reply::json)
+            .map_err(|error| error.context("looking up the post"))?;
         let Some(found) = found.as_array() else {
-            return Err(Error::retryable("publish.invalid", "the service answered no list of posts"));
+            return Err(Error::retryable(
+                "publish.invalid",
+                "the service answered no list of posts",
+            ));
         };
-        let mut posts = found.iter().map(|value| Ok((id(value)?, post(value, article.status)?))).collect::<Result<Vec<_>>>()?;
+        let mut posts = found
+            .iter()
+            .map(|value| Ok((id(value)?, post(value, article.status)?)))
+            .collect::<Result<Vec<_>>>()?;
         posts.sort_by_key(|(id, _)| *id);
         Ok(posts.into_iter().map(|(_, post)| post).collect())
     }
 
     fn get(&self, article: &Article<'_>, id: &str) -> Result<Option<Post>> {
-        match http::get(self.at(&format!("posts/{id}"))).query("context", "edit").send().and_then(reply::json) {
+        match http::get(self.at(&format!("posts/{id}")))
+            .query("context", "edit")
+            .send()
+            .and_then(reply::json)
+        {
             Ok(value) if reply::text(&value, "status").as_deref() == Some("trash") => Ok(None),
             Ok(value) => post(&value, article.status).map(Some),
             Err(error) if matches!(reply::status(&error), Some(404 | 410)) => Ok(None),
@@ -103,7 +140,11 @@ impl Blog for Site {
     }
 
     fn draft(&self, article: &Article<'_>) -> Result<Post> {
-        let tags = article.tags.iter().map(|tag| self.tag(tag)).collect::<Result<Vec<u64>>>()?;
+        let tags = article
+            .tags
+            .iter()
+            .map(|tag| self.tag(tag))
+            .collect::<Result<Vec<u64>>>()?;
         let body = json!({
             "title": article.title, "content": article.content, "status": "draft", "slug": article.mark, "tags": tags,
         });
@@ -127,7 +168,10 @@ impl Blog for Site {
             // A contributor's post waits for an editor: a retry would not change that.
             other => Err(Error::permanent(
                 "publish.refused",
-                format!("the post {id} is {} and not published; the user may not publish", other.unwrap_or("unknown")),
+                format!(
+                    "the post {id} is {} and not published; the user may not publish",
+                    other.unwrap_or("unknown")
+                ),
             )),
         }
     }
