@@ -50,8 +50,8 @@ fn compose(change: Value) -> Result<Value, Error> {
 
 /// What the model was asked last, as one text.
 fn prompt(world: &World) -> String {
-    let chats = world.requests().into_iter().filter(|sent| sent.url == CHAT);
-    let sent: Value = chats.last().unwrap().json().unwrap();
+    let mut chats = world.requests().into_iter().filter(|sent| sent.url == CHAT);
+    let sent: Value = chats.next_back().unwrap().json().unwrap();
     let messages = sent["messages"].as_array().unwrap().iter();
     messages
         .map(|message| message["content"].as_str().unwrap())
