@@ -8,7 +8,7 @@ use task_words::normalised;
 use crate::html;
 
 /// The most letters of a title: what search results show, several times over.
-const TITLE_LETTERS: usize = 150;
+pub(crate) const TITLE_LETTERS: usize = 150;
 
 /// The most letters of a tag; Blogger takes 200 for all of them together.
 const TAG_LETTERS: usize = 30;

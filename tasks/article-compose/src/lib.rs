@@ -14,6 +14,7 @@ mod retrieval;
 mod template;
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use flowweaver_task::serde_json::Value;
@@ -54,10 +55,10 @@ struct Input {
     /// The model that makes texts comparable, for `retrieval = "embedding"`.
     #[serde(default = "embedder")]
     embedding_model: String,
-    /// How many pieces of pictures' text and knowledge the model is shown, beside the product's own facts.
+    /// How many pieces of pictures' text and knowledge the model is shown, beside the product's own facts; at most 100.
     #[serde(default = "twelve")]
     top_k: NonZeroU32,
-    /// The most letters of one piece.
+    /// The most letters of one piece, 10 to 2000.
     #[serde(default = "three_hundred")]
     chunk_letters: NonZeroU32,
     /// What is done when the API fails.
@@ -216,6 +217,12 @@ fn two_minutes() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(119)
 }
 
+/// The most pieces: more is no choice any more, and a model reads the middle of a long context least.
+const MOST_PIECES: u32 = 100;
+
+/// How long a piece may be: a word or two at least, a page at most.
+const PIECE_LETTERS: RangeInclusive<u32> = 10..=2_000;
+
 /// Writes an article about a product from facts that were looked up.
 #[task(requires("http"))]
 fn run(input: Input, cx: &Context) -> Result<Output> {
@@ -230,6 +237,7 @@ fn run(input: Input, cx: &Context) -> Result<Output> {
             "`keyword`: there is nothing to write about",
         ));
     }
+    check(&input)?;
     let facts = Facts::read(&input.product, &input.currency)?;
     let model = Model {
         url: input.llm_url.trim().trim_end_matches('/'),
@@ -279,6 +287,24 @@ fn run(input: Input, cx: &Context) -> Result<Output> {
         }
     }
     Ok(finish(&input, &keyword, &facts, chunks, written, failure))
+}
+
+fn check(input: &Input) -> Result<()> {
+    let refuse = |text: String| Err(Error::permanent("input.invalid", text));
+    if input.top_k.get() > MOST_PIECES {
+        return refuse(format!(
+            "`top_k`: {} is more than {MOST_PIECES}",
+            input.top_k
+        ));
+    }
+    if !PIECE_LETTERS.contains(&input.chunk_letters.get()) {
+        let (least, most) = (PIECE_LETTERS.start(), PIECE_LETTERS.end());
+        return refuse(format!(
+            "`chunk_letters`: {} is not from {least} to {most}",
+            input.chunk_letters
+        ));
+    }
+    Ok(())
 }
 
 /// Asks the model, and once more if what it wrote is not usable.

@@ -1,7 +1,7 @@
 //! The facts in a fixed form: what is published when the workflow says that a missing model shall not stop it.
 
 use crate::chunk::{Chunk, Kind};
-use crate::draft::Draft;
+use crate::draft::{Draft, TITLE_LETTERS};
 use crate::html::escape;
 use crate::product::Facts;
 
@@ -31,6 +31,7 @@ pub(crate) fn draft(keyword: &str, facts: &Facts, chunks: &[Chunk]) -> Draft {
         title: format!("{keyword}: {}", facts.title)
             .chars()
             .filter(|letter| !matches!(letter, '<' | '>'))
+            .take(TITLE_LETTERS)
             .collect(),
         content,
         tags: facts.category.clone().into_iter().collect(),

@@ -381,6 +381,8 @@ fn nothing_to_write_about_is_refused_before_anything_is_asked() {
         json!({ "keyword": " " }),
         json!({ "product": { "product_detail": null } }),
         json!({ "tone": "x" }),
+        json!({ "top_k": 101 }),
+        json!({ "chunk_letters": 5 }),
     ] {
         assert_eq!(compose(change).unwrap_err().code, "input.invalid");
     }
