@@ -4,6 +4,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a benchmark"
 )]
 
