@@ -31,6 +31,7 @@ mod guests;
 fn attempt(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
     let options = SandboxOptions::new(folder.path());
     let sandbox = Sandbox::open(options, broker::broker()).unwrap();
     let guest = guests::run("(call $ok (local.get $input) (local.get $length))");

@@ -3,6 +3,10 @@
 //! The library behind the `flowweaver` command. ARCHITECTURE.md is the map; the order below is the
 //! order of the levels, and an import may only point down (`tests/tidy.rs` checks it).
 
+// The unit tests share guests with `tests/`, which know the crate by its name.
+#[cfg(test)]
+extern crate self as flowweaver;
+
 // Level 0: words.
 pub mod clock;
 pub mod diagnostic;

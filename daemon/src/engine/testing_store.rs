@@ -388,6 +388,9 @@ impl Store for FakeStore {
     async fn io(&self, _: RunId) -> Result<Vec<IoRow>, StoreError> {
         Err(unused())
     }
+    async fn host_calls(&self, _: RunId) -> Result<Vec<HostCallRow>, StoreError> {
+        Err(unused())
+    }
     async fn kv_get(
         &self,
         _: &KvSpace,

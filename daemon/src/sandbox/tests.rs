@@ -9,6 +9,9 @@ use crate::clock::Timestamp;
 use crate::id::{OrganizationId, RunId};
 use crate::workflow::model::TaskLimits;
 
+#[path = "../../tests/guests/broker.rs"]
+#[allow(missing_docs, reason = "shared with the tests of the whole sandbox")]
+mod broker;
 #[path = "../../tests/guests/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole sandbox")]
 mod guests;
@@ -28,7 +31,7 @@ fn sandbox_with_a_mistake(folder: &std::path::Path) -> Sandbox {
             })
             .unwrap();
     }
-    Sandbox::with_machines(SandboxOptions::new(folder), Arc::default(), machines).unwrap()
+    Sandbox::with_machines(SandboxOptions::new(folder), broker::broker(), machines).unwrap()
 }
 
 #[tokio::test]

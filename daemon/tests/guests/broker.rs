@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use flowweaver::broker::Broker;
 
-/// Brokers without databases, secrets or targets.
+#[path = "../broker_world/mod.rs"]
+mod broker_world;
+
+/// Brokers without databases, secrets or targets. To be called on a runtime.
 pub fn broker() -> Arc<Broker> {
-    Arc::new(Broker::default())
+    broker_world::broker(Default::default(), &[])
 }
