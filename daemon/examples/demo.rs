@@ -5,7 +5,8 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -106,6 +107,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Fetches a page as any reader would.
+fn fetch(url: &str) -> Result<String, Box<dyn Error>> {
+    let (host, path) = url
+        .trim_start_matches("http://")
+        .split_once('/')
+        .ok_or("no path")?;
+    let mut stream = TcpStream::connect(host)?;
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return Err(format!("{url} answered {head}").into());
+    }
+    Ok(body.to_owned())
+}
+
 /// A field of a task's output.
 fn output(run: &Value, task: &str, field: &str) -> Option<String> {
     let rows = run.get("io")?.as_array()?;
@@ -154,7 +175,6 @@ fn start_daemon(program: &Path, settings: &Path) -> Result<Process, Box<dyn Erro
     let mut file = fs::File::create(&log)?;
     let (listening, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        use std::io::Write;
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if line.contains("listening") {
                 let _ = listening.send(());

@@ -1,5 +1,7 @@
 //! The daemon's own log: what an operator reads. What tasks log goes to the store instead.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSection};

@@ -43,7 +43,11 @@ impl Log {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no line says {what}; the log:\n{}", lines.join("\n"));
+            assert!(
+                !left.is_zero(),
+                "no line says {what}; the log:\n{}",
+                lines.join("\n")
+            );
             lines = self.grown.wait_timeout(lines, left).unwrap().0;
         }
     }
@@ -56,7 +60,10 @@ impl Log {
 
 /// The repository's root.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 impl Rig {
@@ -66,13 +73,19 @@ impl Rig {
         fs::create_dir(folder.path().join("flows")).unwrap();
         fs::create_dir(folder.path().join("tasks")).unwrap();
         let settings = "[reload]\nremoval_grace = \"200ms\"\n".to_owned();
-        Self { folder, settings, environment: Vec::new(), daemon: None }
+        Self {
+            folder,
+            settings,
+            environment: Vec::new(),
+            daemon: None,
+        }
     }
 
     /// With the module that adds a field, waits, logs or fails as told.
     pub fn with_add_field() -> Self {
         let rig = Self::new();
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/add-field-0.1.0.wasm");
+        let fixture =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/add-field-0.1.0.wasm");
         fs::copy(fixture, rig.path("tasks/add-field.wasm")).unwrap();
         rig
     }
@@ -103,7 +116,10 @@ impl Rig {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowweaver"));
         fs::write(self.path("flowweaver.toml"), &self.settings).unwrap();
-        command.arg("--config").arg(self.path("flowweaver.toml")).env_clear();
+        command
+            .arg("--config")
+            .arg(self.path("flowweaver.toml"))
+            .env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -111,8 +127,13 @@ impl Rig {
 
     /// Starts the daemon and waits until it listens.
     pub fn start(&mut self) -> Arc<Log> {
-        let mut child =
-            self.command().arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = self
+            .command()
+            .arg("serve")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let stderr = child.stderr.take().unwrap();
         let log = Arc::new(Log::default());
         let writer = Arc::clone(&log);
@@ -121,12 +142,25 @@ impl Rig {
                 writer.lines.lock().unwrap().push(line);
                 writer.grown.notify_all();
             }
-            writer.lines.lock().unwrap().push("(the daemon's log ended)".to_owned());
+            writer
+                .lines
+                .lock()
+                .unwrap()
+                .push("(the daemon's log ended)".to_owned());
             writer.grown.notify_all();
         });
-        self.daemon = Some(Running { child, log: Arc::clone(&log) });
-        let line = log.wait("that it listens or ended", |line| line.contains("listening") || line.contains("log ended"));
-        assert!(line.contains("listening"), "the daemon did not start:\n{}", log.text());
+        self.daemon = Some(Running {
+            child,
+            log: Arc::clone(&log),
+        });
+        let line = log.wait("that it listens or ended", |line| {
+            line.contains("listening") || line.contains("log ended")
+        });
+        assert!(
+            line.contains("listening"),
+            "the daemon did not start:\n{}",
+            log.text()
+        );
         log
     }
 
@@ -162,7 +196,12 @@ impl Rig {
 
     /// Runs a command that must exit 0 and print JSON.
     pub fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.command().arg("--json").args(arguments).output().unwrap();
+        let output = self
+            .command()
+            .arg("--json")
+            .args(arguments)
+            .output()
+            .unwrap();
         assert!(
             output.status.success(),
             "{arguments:?} ended with {}:\n{}{}",
@@ -185,7 +224,11 @@ impl Rig {
     /// Follows a run to its end and gives its tree with inputs and outputs.
     pub fn finished(&self, run: &str) -> Value {
         let output = self.cli(&["logs", "-f", run]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         self.json(&["run", "show", run])
     }
 
@@ -197,8 +240,12 @@ impl Rig {
 
     /// Waits for a line of a run's log, following it live.
     pub fn wait_for(&self, run: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut child =
-            self.command().args(["--json", "logs", "-f", run]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command()
+            .args(["--json", "logs", "-f", run])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let found = lines
             .map_while(Result::ok)
@@ -206,12 +253,21 @@ impl Rig {
             .find(|row| wanted(row));
         child.kill().unwrap();
         child.wait().unwrap();
-        found.unwrap_or_else(|| panic!("the run ended without it: {}", self.json(&["run", "show", run])))
+        found.unwrap_or_else(|| {
+            panic!(
+                "the run ended without it: {}",
+                self.json(&["run", "show", run])
+            )
+        })
     }
 
     /// Every byte that the daemon has written: state folder and log.
     pub fn everything_written(&self) -> Vec<u8> {
-        let mut bytes = self.daemon.as_ref().map(|daemon| daemon.log.text().into_bytes()).unwrap_or_default();
+        let mut bytes = self
+            .daemon
+            .as_ref()
+            .map(|daemon| daemon.log.text().into_bytes())
+            .unwrap_or_default();
         let mut folders = vec![self.path("state")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
@@ -241,16 +297,27 @@ impl Drop for Rig {
 
 /// The task runs of a run's tree, by task name.
 pub fn tasks(run: &Value) -> Vec<&Value> {
-    run["jobRuns"].as_array().unwrap().iter().flat_map(|job| job["taskRuns"].as_array().unwrap()).collect()
+    run["jobRuns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|job| job["taskRuns"].as_array().unwrap())
+        .collect()
 }
 
 /// One task run of a run's tree.
 pub fn task<'a>(run: &'a Value, name: &str) -> &'a Value {
-    tasks(run).into_iter().find(|task| task["task"] == name).unwrap_or_else(|| panic!("no task {name} in {run:#}"))
+    tasks(run)
+        .into_iter()
+        .find(|task| task["task"] == name)
+        .unwrap_or_else(|| panic!("no task {name} in {run:#}"))
 }
 
 /// A task's recorded output.
 pub fn output<'a>(run: &'a Value, name: &str) -> &'a Value {
     let rows = run["io"].as_array().unwrap();
-    &rows.iter().find(|row| row["kind"] == "output" && row["task"] == name).unwrap_or_else(|| panic!("no output of {name} in {run:#}"))["data"]
+    &rows
+        .iter()
+        .find(|row| row["kind"] == "output" && row["task"] == name)
+        .unwrap_or_else(|| panic!("no output of {name} in {run:#}"))["data"]
 }

@@ -15,7 +15,10 @@ pub const SECRETS: &[(&str, &str)] = &[
     ("GOOGLE_API_KEY", "demo-google-key"),
     ("S3_ACCESS_KEY", "AKIADEMOWORLD0000001"),
     ("S3_SECRET_KEY", "demo/world+secret/access+key/0000000001"),
-    ("WORDPRESS_BASIC", "ZGVtby1lZGl0b3I6YWJjZCBFRkdIIDEyMzQgaWprbCBNTk9QIDU2Nzg="),
+    (
+        "WORDPRESS_BASIC",
+        "ZGVtby1lZGl0b3I6YWJjZCBFRkdIIDEyMzQgaWprbCBNTk9QIDU2Nzg=",
+    ),
 ];
 
 /// A running demo world.
@@ -28,14 +31,26 @@ impl World {
     /// Starts one.
     pub fn start() -> Self {
         let tests = std::env::current_exe().unwrap();
-        let program: PathBuf = tests.parent().unwrap().parent().unwrap().join("examples/demo_world");
+        let program: PathBuf = tests
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .join("examples/demo_world");
         let mut child = Command::new(&program)
             .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; `cargo build --examples` makes it", program.display()));
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: {error}; `cargo build --examples` makes it",
+                    program.display()
+                )
+            });
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let address = line.trim().rsplit("http://").next().unwrap().to_owned();
         assert!(address.contains(':'), "{line}");
         Self { child, address }
@@ -61,14 +76,24 @@ impl World {
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
     }
 
     /// A control route.
     pub fn control(&self, method: &str, path: &str, body: &Value) -> Value {
-        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let text = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let (status, answer) = self.request(method, &format!("/control/{path}"), &text);
-        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        assert!(
+            (200..300).contains(&status),
+            "{method} {path}: {status} {answer}"
+        );
         serde_json::from_str(&answer).unwrap_or(Value::Null)
     }
 
@@ -100,7 +125,10 @@ impl World {
 
     /// All posts on the blog.
     pub fn posts(&self) -> Vec<Value> {
-        self.control("GET", "posts", &Value::Null)["posts"].as_array().unwrap().clone()
+        self.control("GET", "posts", &Value::Null)["posts"]
+            .as_array()
+            .unwrap()
+            .clone()
     }
 }
 
@@ -118,7 +146,10 @@ pub fn product_blog() -> Option<(Rig, World)> {
     let mut rig = Rig::new();
     for entry in std::fs::read_dir(root().join("tasks")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
             std::fs::copy(&path, rig.path("tasks").join(path.file_name().unwrap())).unwrap();
         }
     }
@@ -126,7 +157,11 @@ pub fn product_blog() -> Option<(Rig, World)> {
         println!("skipped: tasks/*.wasm are not built; `make tasks` builds them");
         return None;
     }
-    std::fs::copy(root().join("flows/product-blog.toml"), rig.path("flows/product-blog.toml")).unwrap();
+    std::fs::copy(
+        root().join("flows/product-blog.toml"),
+        rig.path("flows/product-blog.toml"),
+    )
+    .unwrap();
     let base = world.base();
     let database = rig.path("blog.db");
     rusqlite::Connection::open(&database)

@@ -1,0 +1,69 @@
+//! Starting, running, stopping: what the README shows first.
+
+use serde_json::json;
+
+use super::rig::{Rig, output, task};
+
+const HELLO: &str = r#"
+flowweaver = 1
+name = "hello"
+
+[inputs.who]
+type = "string"
+default = "world"
+
+[[job]]
+name = "greet"
+
+[[job.task]]
+name = "first"
+uses = "add-field"
+with = { object = {}, field = "who", value = "{{ inputs.who }}", say = "hello {{ inputs.who }}" }
+
+[[job.task]]
+name = "second"
+uses = "add-field"
+with = { object = "{{ tasks.first.object }}", field = "done", value = true }
+"#;
+
+#[test]
+fn a_run_pipes_outputs_to_inputs_and_records_everything() {
+    let mut rig = Rig::with_add_field();
+    rig.write("flows/hello.toml", HELLO);
+    rig.start();
+    let run = rig.run("hello", &["who=한글"]);
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_eq!(
+        output(&run, "second")["object"],
+        json!({ "who": "한글", "done": true })
+    );
+    assert_eq!(task(&run, "first")["attempts"].as_array().unwrap().len(), 1);
+    assert!(
+        task(&run, "first")["attempts"][0]["memoryPeakBytes"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
+    assert!(rig.stop().success());
+}
+
+#[test]
+fn without_a_daemon_the_command_line_runs_the_engine_itself() {
+    let rig = Rig::with_add_field();
+    rig.write("flows/hello.toml", HELLO);
+    let run = rig.json(&["run", "hello"]);
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_eq!(rig.json(&["runs"])["data"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_refused_input_starts_nothing_and_says_what_is_accepted() {
+    let mut rig = Rig::with_add_field();
+    rig.write("flows/hello.toml", HELLO);
+    rig.start();
+    let refused = rig.cli(&["run", "hello", "-i", "whom=x"]);
+    assert_eq!(refused.status.code(), Some(4));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("whom") && said.contains("who"), "{said}");
+    assert_eq!(rig.json(&["runs"])["data"], json!([]));
+}
