@@ -2,7 +2,19 @@
 //!
 //! What to write is decided by `engine`; a driver turns it into set-based SQL and back into rows.
 
+mod batch;
+mod calls;
+mod cells;
+mod commit;
+pub mod postgres;
 pub mod rows;
+mod sql;
+pub mod sqlite;
+mod text;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,6 +24,57 @@ use rows::{
     ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
     Transition, VersionRow, WorkflowRow,
 };
+
+/// How long a daemon counts as alive after its last heartbeat. Long enough for a slow disk, a long
+/// pause of the machine's scheduler and a few lost heartbeats; short enough that a crash delays its
+/// runs by half a minute. A restart of the same instance does not wait for it.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// A module's bytes are kept in pieces of this size: no database then needs a large value in one packet.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What a successful write means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives a power failure.
+    #[default]
+    Full,
+    /// It survives a crash of the daemon; a power failure may take the last writes, never tear them.
+    Normal,
+}
+
+/// Opens the store that a URL names: `sqlite:/path/to/file` or `postgres://…`. Brings its tables up
+/// to date.
+///
+/// # Errors
+/// `Rejected` for a URL of another kind; otherwise as the driver says.
+pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, StoreError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return Ok(Arc::new(
+            sqlite::SqliteStore::open(Path::new(path), durability).await?,
+        ));
+    }
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        return Ok(Arc::new(
+            postgres::PostgresStore::open(url, durability).await?,
+        ));
+    }
+    // The URL itself stays out of the message: it may hold a password.
+    Err(StoreError::Rejected(
+        "a store's URL begins with sqlite: or postgres:".into(),
+    ))
+}
+
+/// The least key that is greater than every key with this prefix; none if there is no such key.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    Some(end)
+}
 
 /// Why a call to the store gave nothing.
 #[derive(Debug, thiserror::Error)]

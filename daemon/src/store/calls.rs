@@ -1,0 +1,464 @@
+//! The calls of [`super::Store`] other than `commit` and `claim`, written once for every connection type.
+//!
+//! A macro, because the types of two drivers share no trait that says "runs this statement"; each
+//! driver expands it beside its own `fault` and `NOW`.
+
+/// Expands to one async function a call, over `&mut $connection`.
+macro_rules! calls {
+    ($connection:ty) => {
+        use sqlx::Row as _;
+        use $crate::clock::Timestamp;
+        use $crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+        use $crate::store::cells::{self, Cells as _};
+        use $crate::store::rows::{
+            CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow, VersionRow,
+            WorkflowRow,
+        };
+        use $crate::store::text::stored;
+        use $crate::store::{CHUNK_BYTES, Expect, KvSpace, KvWrite, sql};
+
+        type Db = $connection;
+
+        /// The database's clock, in microseconds.
+        pub(super) async fn now(db: &mut Db) -> Result<i64, Fault> {
+            let row = sqlx::query(NOW).fetch_one(db).await.map_err(fault)?;
+            row.try_get(0).map_err(fault)
+        }
+
+        pub(super) async fn release(db: &mut Db, runs: Vec<(RunId, i64)>) -> Result<(), Fault> {
+            for (run, epoch) in runs {
+                sqlx::query(sql::RELEASE)
+                    .bind(run.to_string())
+                    .bind(epoch)
+                    .execute(&mut *db)
+                    .await
+                    .map_err(fault)?;
+            }
+            Ok(())
+        }
+
+        pub(super) async fn heartbeat(
+            db: &mut Db,
+            daemon: DaemonId,
+            instance: String,
+        ) -> Result<(), Fault> {
+            let now = now(&mut *db).await?;
+            let id = daemon.to_string();
+            let beat = sqlx::query(sql::BEAT)
+                .bind(id.clone())
+                .bind(now)
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            if beat.rows_affected() == 1 {
+                return Ok(());
+            }
+            let known = sqlx::query(sql::DAEMON_KNOWN)
+                .bind(id.clone())
+                .fetch_optional(&mut *db)
+                .await
+                .map_err(fault)?;
+            if known.is_some() {
+                return Err(Fault::Data(format!(
+                    "daemon {daemon} was declared gone: it said goodbye or a newer process of its instance took over"
+                )));
+            }
+            let instance = stored(&instance).into_owned();
+            for statement in [sql::DAEMON_APPEARS, sql::DAEMON_REPLACED] {
+                sqlx::query(statement)
+                    .bind(id.clone())
+                    .bind(instance.clone())
+                    .bind(now)
+                    .execute(&mut *db)
+                    .await
+                    .map_err(fault)?;
+            }
+            Ok(())
+        }
+
+        pub(super) async fn farewell(db: &mut Db, daemon: DaemonId) -> Result<(), Fault> {
+            let now = now(&mut *db).await?;
+            sqlx::query(sql::DAEMON_LEAVES)
+                .bind(daemon.to_string())
+                .bind(now)
+                .execute(db)
+                .await
+                .map_err(fault)?;
+            Ok(())
+        }
+
+        /// Refuses a daemon that others count as dead: what it claims they would take at once.
+        pub(super) async fn check_alive(
+            db: &mut Db,
+            daemon: DaemonId,
+            alive_since: i64,
+        ) -> Result<(), Fault> {
+            let lives = sqlx::query(sql::DAEMON_LIVES)
+                .bind(daemon.to_string())
+                .bind(alive_since)
+                .fetch_optional(db)
+                .await
+                .map_err(fault)?;
+            lives.map(|_| ()).ok_or_else(|| {
+                Fault::Data(format!("daemon {daemon} has no live heartbeat: send one before claiming"))
+            })
+        }
+
+        pub(super) async fn load_run(db: &mut Db, run: RunId) -> Result<Option<RunImage>, Fault> {
+            let id = run.to_string();
+            let Some(row) = sqlx::query(sql::RUN)
+                .bind(id.clone())
+                .fetch_optional(&mut *db)
+                .await
+                .map_err(fault)?
+            else {
+                return Ok(None);
+            };
+            let run = cells::run(&row)?;
+            let jobs = of_run(db, sql::JOBS_OF_RUN, &id, cells::job).await?;
+            let tasks = of_run(db, sql::TASKS_OF_RUN, &id, cells::task).await?;
+            let attempts = of_run(db, sql::ATTEMPTS_OF_RUN, &id, cells::attempt).await?;
+            let io = of_run(db, sql::IO_TO_CONTINUE, &id, cells::io).await?;
+            Ok(Some(RunImage { run, jobs, tasks, attempts, io }))
+        }
+
+        async fn of_run<T>(
+            db: &mut Db,
+            statement: &'static str,
+            run: &str,
+            read: impl Fn(&Row) -> Result<T, Fault>,
+        ) -> Result<Vec<T>, Fault> {
+            let rows = sqlx::query(statement)
+                .bind(run.to_owned())
+                .fetch_all(db)
+                .await
+                .map_err(fault)?;
+            rows.iter().map(read).collect()
+        }
+
+        pub(super) async fn io(db: &mut Db, run: RunId) -> Result<Vec<IoRow>, Fault> {
+            let mut rows = of_run(db, sql::IO_OF_RUN, &run.to_string(), cells::io).await?;
+            rows.sort_unstable_by_key(|row| row.io_id);
+            Ok(rows)
+        }
+
+        pub(super) async fn order(db: &mut Db, command: CommandRow) -> Result<(), Fault> {
+            let run = command.run_id.to_string();
+            sqlx::query(sql::RUN)
+                .bind(run.clone())
+                .fetch_optional(&mut *db)
+                .await
+                .map_err(fault)?
+                .ok_or_else(|| Fault::Data(format!("there is no run {run} to order")))?;
+            let kind = match command.kind {
+                $crate::store::rows::CommandKind::Cancel => "cancel",
+            };
+            sqlx::query(sql::ORDER)
+                .bind(command.command_id.to_string())
+                .bind(run)
+                .bind(command.organization_id.to_string())
+                .bind(kind)
+                .bind(stored(&command.reason).into_owned())
+                .bind(command.created_at.as_micros())
+                .execute(db)
+                .await
+                .map_err(fault)?;
+            Ok(())
+        }
+
+        pub(super) async fn orders(
+            db: &mut Db,
+            daemon: DaemonId,
+        ) -> Result<Vec<CommandRow>, Fault> {
+            of_run(db, sql::ORDERS, &daemon.to_string(), cells::command).await
+        }
+
+        pub(super) async fn publish(db: &mut Db, v: VersionRow) -> Result<WorkflowId, Fault> {
+            let organization = v.organization_id.to_string();
+            let digest = v.version.to_string();
+            sqlx::query(sql::WORKFLOW_APPEARS)
+                .bind(WorkflowId::generate().to_string())
+                .bind(organization.clone())
+                .bind(v.workflow_name.to_string())
+                .bind(v.created_at.as_micros())
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            let row = sqlx::query(sql::WORKFLOW)
+                .bind(organization.clone())
+                .bind(v.workflow_name.to_string())
+                .fetch_one(&mut *db)
+                .await
+                .map_err(fault)?;
+            let workflow = cells::workflow(&row)?;
+            if workflow.active_version == Some(v.version) {
+                return Ok(workflow.workflow_id);
+            }
+            let id = workflow.workflow_id.to_string();
+            sqlx::query(sql::VERSION_APPEARS)
+                .bind(digest.clone())
+                .bind(organization)
+                .bind(id.clone())
+                .bind(v.workflow_name.to_string())
+                .bind(stored(&v.file).into_owned())
+                .bind(stored(&v.source).into_owned())
+                .bind(stored(&v.vars).into_owned())
+                .bind(stored(&v.ceilings).into_owned())
+                .bind(stored(&v.modules).into_owned())
+                .bind(v.created_at.as_micros())
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            let kept = sqlx::query(sql::VERSION)
+                .bind(digest.clone())
+                .fetch_one(&mut *db)
+                .await
+                .map_err(fault)?;
+            if kept.parsed::<WorkflowId>("workflow_id")? != workflow.workflow_id {
+                return Err(Fault::Data(format!(
+                    "version {digest} belongs to another workflow: its digest must cover organization and name"
+                )));
+            }
+            sqlx::query(sql::ACTIVATE)
+                .bind(id)
+                .bind(digest)
+                .execute(db)
+                .await
+                .map_err(fault)?;
+            Ok(workflow.workflow_id)
+        }
+
+        pub(super) async fn retire(
+            db: &mut Db,
+            organization: OrganizationId,
+            name: WorkflowName,
+        ) -> Result<(), Fault> {
+            sqlx::query(sql::RETIRE)
+                .bind(organization.to_string())
+                .bind(name.to_string())
+                .execute(db)
+                .await
+                .map_err(fault)?;
+            Ok(())
+        }
+
+        pub(super) async fn workflows(db: &mut Db) -> Result<Vec<WorkflowRow>, Fault> {
+            let rows = sqlx::query(sql::WORKFLOWS).fetch_all(db).await.map_err(fault)?;
+            rows.iter().map(cells::workflow).collect()
+        }
+
+        pub(super) async fn version(
+            db: &mut Db,
+            version: Digest,
+        ) -> Result<Option<VersionRow>, Fault> {
+            let found = of_run(db, sql::VERSION, &version.to_string(), cells::version).await?;
+            Ok(found.into_iter().next())
+        }
+
+        pub(super) async fn versions(
+            db: &mut Db,
+            workflow: WorkflowId,
+        ) -> Result<Vec<VersionRow>, Fault> {
+            of_run(db, sql::VERSIONS, &workflow.to_string(), cells::version).await
+        }
+
+        pub(super) async fn put_module(
+            db: &mut Db,
+            module: ModuleRow,
+            bytes: Vec<u8>,
+        ) -> Result<(), Fault> {
+            if Digest::of(&bytes) != module.digest {
+                return Err(Fault::Data("the module's bytes do not have its digest".into()));
+            }
+            let digest = module.digest.to_string();
+            let root = OrganizationId::ROOT.to_string();
+            let new = sqlx::query(sql::MODULE_APPEARS)
+                .bind(digest.clone())
+                .bind(root.clone())
+                .bind(module.name.to_string())
+                .bind(module.size_bytes)
+                .bind(stored(&module.description).into_owned())
+                .bind(stored(&module.imports).into_owned())
+                .bind(module.created_at.as_micros())
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            if new.rows_affected() == 0 {
+                return Ok(());
+            }
+            for (position, chunk) in (0_i64..).zip(bytes.chunks(CHUNK_BYTES)) {
+                sqlx::query(sql::CHUNK)
+                    .bind(ulid::Ulid::generate().to_string())
+                    .bind(root.clone())
+                    .bind(digest.clone())
+                    .bind(position)
+                    .bind(chunk.to_vec())
+                    .execute(&mut *db)
+                    .await
+                    .map_err(fault)?;
+            }
+            Ok(())
+        }
+
+        pub(super) async fn module(db: &mut Db, digest: Digest) -> Result<Option<ModuleRow>, Fault> {
+            let found = of_run(db, sql::MODULE, &digest.to_string(), cells::module).await?;
+            Ok(found.into_iter().next())
+        }
+
+        pub(super) async fn module_bytes(
+            db: &mut Db,
+            digest: Digest,
+        ) -> Result<Option<Vec<u8>>, Fault> {
+            if module(&mut *db, digest).await?.is_none() {
+                return Ok(None);
+            }
+            let chunks =
+                of_run(db, sql::CHUNKS, &digest.to_string(), |row| row.bytes("data")).await?;
+            let bytes = chunks.concat();
+            if Digest::of(&bytes) != digest {
+                return Err(Fault::Corrupt(format!("the bytes of module {digest} were changed")));
+            }
+            Ok(Some(bytes))
+        }
+
+        pub(super) async fn runs(db: &mut Db, filter: RunFilter) -> Result<Vec<RunRow>, Fault> {
+            // '~' sorts after every id, so that the first page needs no statement of its own.
+            let before = filter.before.map_or_else(|| "~".into(), |run| run.to_string());
+            let states: Vec<&str> = filter.status.iter().map(|s| s.as_str()).collect();
+            let states = (!states.is_empty()).then(|| states.join(","));
+            let statement = match (&filter.workflow, filter.status.as_slice()) {
+                (Some(_), _) => sql::RUNS_OF_WORKFLOW,
+                (None, [_]) => sql::RUNS_IN_STATUS,
+                (None, _) => sql::RUNS,
+            };
+            let mut query = sqlx::query(statement)
+                .bind(before)
+                .bind(filter.organization.map(|o| o.to_string()))
+                .bind(filter.trigger.map(|t| t.as_str()))
+                .bind(states)
+                .bind(i64::from(filter.limit));
+            if let Some(workflow) = filter.workflow {
+                query = query.bind(workflow.to_string());
+            }
+            let rows = query.fetch_all(db).await.map_err(fault)?;
+            rows.iter().map(cells::run).collect()
+        }
+
+        pub(super) async fn logs(
+            db: &mut Db,
+            run: Option<RunId>,
+            after: i64,
+            limit: u32,
+        ) -> Result<Vec<LogRow>, Fault> {
+            let statement = if run.is_some() { sql::LOGS_OF_RUN } else { sql::LOGS };
+            let mut query = sqlx::query(statement).bind(after).bind(i64::from(limit));
+            if let Some(run) = run {
+                query = query.bind(run.to_string());
+            }
+            let rows = query.fetch_all(db).await.map_err(fault)?;
+            rows.iter().map(cells::log).collect()
+        }
+
+        pub(super) async fn kv_get(
+            db: &mut Db,
+            space: KvSpace,
+            key: String,
+            now: Timestamp,
+        ) -> Result<Option<KvEntry>, Fault> {
+            let row = sqlx::query(sql::KV_GET)
+                .bind(space.organization.to_string())
+                .bind(space.workflow.to_string())
+                .bind(key.into_bytes())
+                .bind(now.as_micros())
+                .fetch_optional(db)
+                .await
+                .map_err(fault)?;
+            row.as_ref().map(cells::kv_entry).transpose()
+        }
+
+        pub(super) async fn kv_set(
+            db: &mut Db,
+            space: KvSpace,
+            key: String,
+            expect: Expect,
+            entry: KvWrite,
+            now: Timestamp,
+        ) -> Result<Option<u64>, Fault> {
+            let counter = sqlx::query(sql::KV_REVISION).fetch_one(&mut *db).await.map_err(fault)?;
+            let revision: i64 = counter.int("value")?;
+            if expect != Expect::Any {
+                let found = kv_get(&mut *db, space.clone(), key.clone(), now).await?;
+                let holds = match expect {
+                    Expect::Any => true,
+                    Expect::Absent => found.is_none(),
+                    Expect::Revision(wanted) => found.is_some_and(|e| e.revision == wanted),
+                };
+                if !holds {
+                    return Ok(None);
+                }
+            }
+            sqlx::query(sql::KV_PUT)
+                .bind(ulid::Ulid::generate().to_string())
+                .bind(space.organization.to_string())
+                .bind(space.workflow.to_string())
+                .bind(key.into_bytes())
+                .bind(entry.value)
+                .bind(revision)
+                .bind(entry.expires_at.map(Timestamp::as_micros))
+                .execute(db)
+                .await
+                .map_err(fault)?;
+            u64::try_from(revision).map(Some).map_err(|e| Fault::Corrupt(e.to_string()))
+        }
+
+        pub(super) async fn kv_delete(
+            db: &mut Db,
+            space: KvSpace,
+            key: String,
+            now: Timestamp,
+        ) -> Result<bool, Fault> {
+            let row = sqlx::query(sql::KV_DELETE)
+                .bind(space.organization.to_string())
+                .bind(space.workflow.to_string())
+                .bind(key.into_bytes())
+                .fetch_optional(db)
+                .await
+                .map_err(fault)?;
+            let Some(row) = row else { return Ok(false) };
+            Ok(row.opt_time("expires_at")?.is_none_or(|end| end > now))
+        }
+
+        pub(super) async fn kv_keys(
+            db: &mut Db,
+            space: KvSpace,
+            prefix: String,
+            after: Option<String>,
+            limit: u32,
+            now: Timestamp,
+        ) -> Result<Vec<String>, Fault> {
+            let prefix = prefix.into_bytes();
+            let end = $crate::store::after_prefix(&prefix);
+            let (start, including) = match after.map(String::into_bytes) {
+                Some(after) if after >= prefix => (after, 0_i64),
+                _ => (prefix, 1),
+            };
+            let rows = sqlx::query(sql::KV_KEYS)
+                .bind(space.organization.to_string())
+                .bind(space.workflow.to_string())
+                .bind(start)
+                .bind(including)
+                .bind(end)
+                .bind(now.as_micros())
+                .bind(i64::from(limit))
+                .fetch_all(db)
+                .await
+                .map_err(fault)?;
+            rows.iter()
+                .map(|row| {
+                    String::from_utf8(row.bytes("key")?).map_err(|e| Fault::Corrupt(e.to_string()))
+                })
+                .collect()
+        }
+    };
+}
+pub(super) use calls;

@@ -1,0 +1,9 @@
+//! The shared calls over PostgreSQL connections; what differs is in `dialect`.
+
+use sqlx::postgres::{PgConnection, PgRow as Row};
+
+use super::dialect::{NOW, fault};
+use crate::store::calls::calls;
+use crate::store::commit::Fault;
+
+calls!(PgConnection);

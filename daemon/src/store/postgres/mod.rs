@@ -1,0 +1,335 @@
+//! The store in PostgreSQL 13 or newer, which several daemons may share.
+//!
+//! Every call runs in a task of its own: a caller that goes away leaves it to finish there, so no
+//! pooled connection is ever left inside a transaction. Statements for all databases are in `sql`.
+
+mod calls;
+mod dialect;
+mod statements;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+
+use super::batch::{Batch, Shape};
+use super::commit::{Fault, commit};
+use super::rows::{
+    ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
+    Transition, VersionRow, WorkflowRow,
+};
+use super::{CommitOutcome, Durability, Expect, KvSpace, KvWrite, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
+
+/// The oldest server on which this is tested to work, as `server_version_num` counts.
+const OLDEST_SERVER: i32 = 130_000;
+
+/// One commit at a time, the claims and heartbeats, and some readers; a server's default of 100
+/// connections then serves several daemons.
+const CONNECTIONS: u32 = 8;
+
+/// How long a call waits for a connection before it says that the store is unavailable.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Limits of every session: a lock that is not free after 10 s, or a transaction that says nothing
+/// for 60 s (a daemon that was stopped midway), is given up, so that the others go on.
+const SESSION: [(&str, &str); 2] = [
+    ("lock_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+];
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+
+/// A store on a PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the tables up to date under the server's advisory lock. The tables live in
+    /// the first schema of the search path (`?options[search_path]=…` in the URL chooses it).
+    ///
+    /// # Errors
+    /// `Unavailable` when the server does not answer, `Rejected` for a bad URL or too old a server,
+    /// `Corrupt` when the tables are not ours or of a later version.
+    pub async fn open(url: &str, durability: Durability) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)
+            // The URL stays out of the message: it may hold a password.
+            .map_err(|_| StoreError::Rejected("the store's URL cannot be read".into()))?
+            .options(SESSION)
+            .options([(
+                "synchronous_commit",
+                match durability {
+                    Durability::Full => "on",
+                    Durability::Normal => "off",
+                },
+            )])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options)
+            .await
+            .map_err(fault)?;
+        let mut connection = pool.acquire().await.map_err(fault)?;
+        let version: i32 =
+            sqlx::query_scalar("select current_setting('server_version_num')::integer")
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(fault)?;
+        if version < OLDEST_SERVER {
+            return Err(StoreError::Rejected(format!(
+                "PostgreSQL {version} is too old: 13 or newer is needed"
+            )));
+        }
+        MIGRATIONS
+            .run_direct(None, &mut *connection, false)
+            .await
+            .map_err(migration_fault)?;
+        Ok(Self { pool })
+    }
+
+    /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.
+    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        let task = tokio::spawn(async move {
+            let mut connection = pool.acquire().await.map_err(fault)?;
+            let result = work(&mut connection).await;
+            if result.as_ref().is_err_and(Fault::spoils_connection) {
+                // It may be inside a transaction: closing it undoes that, the pool makes another.
+                drop(connection.detach());
+            }
+            result
+        });
+        let result = task
+            .await
+            .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        result.map_err(StoreError::from)
+    }
+
+    /// Runs `work` in one transaction.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+    {
+        self.run(move |connection| Box::pin(within(connection, BEGIN, work)))
+            .await
+    }
+
+    /// Runs `work` in one snapshot.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+    {
+        self.run(move |connection| Box::pin(within(connection, BEGIN_READING, work)))
+            .await
+    }
+}
+
+async fn within<T, F>(
+    connection: &mut PgConnection,
+    begin: &'static str,
+    work: F,
+) -> Result<T, Fault>
+where
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Fault>>,
+{
+    step(connection, begin).await?;
+    let mut result = work(&mut *connection).await;
+    if result.is_ok() {
+        match step(connection, COMMIT).await {
+            Ok(()) => return result,
+            Err(fault) => result = Err(fault),
+        }
+    }
+    if !result.as_ref().is_err_and(Fault::spoils_connection) {
+        step(connection, ROLLBACK).await?;
+    }
+    result
+}
+
+/// A migration failed: the database's reason, or tables that are not ours.
+fn migration_fault(error: sqlx::migrate::MigrateError) -> Fault {
+    match error {
+        sqlx::migrate::MigrateError::Execute(e)
+        | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => fault(e),
+        other => Fault::Corrupt(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Batch::new(batch, Shape::Object)?;
+        self.run(move |connection| {
+            Box::pin(async move { commit(&mut PgDialect { connection }, &batch).await })
+        })
+        .await
+    }
+
+    async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError> {
+        self.write(move |c| Box::pin(dialect::claim(c, daemon, limit)))
+            .await
+    }
+
+    async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
+        let runs = runs.to_vec();
+        self.write(move |c| Box::pin(calls::release(c, runs))).await
+    }
+
+    async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
+        let instance = instance.to_owned();
+        self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance)))
+            .await
+    }
+
+    async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
+        self.write(move |c| Box::pin(calls::farewell(c, daemon)))
+            .await
+    }
+
+    async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
+        self.read(move |c| Box::pin(calls::load_run(c, run))).await
+    }
+
+    async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
+        let command = command.clone();
+        self.write(move |c| Box::pin(calls::order(c, command)))
+            .await
+    }
+
+    async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::orders(c, daemon))).await
+    }
+
+    async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError> {
+        let version = version.clone();
+        self.write(move |c| Box::pin(calls::publish(c, version)))
+            .await
+    }
+
+    async fn retire(
+        &self,
+        organization: OrganizationId,
+        name: &WorkflowName,
+    ) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write(move |c| Box::pin(calls::retire(c, organization, name)))
+            .await
+    }
+
+    async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
+        self.read(|c| Box::pin(calls::workflows(c))).await
+    }
+
+    async fn version(&self, version: &Digest) -> Result<Option<VersionRow>, StoreError> {
+        let version = *version;
+        self.read(move |c| Box::pin(calls::version(c, version)))
+            .await
+    }
+
+    async fn versions(&self, workflow: WorkflowId) -> Result<Vec<VersionRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::versions(c, workflow)))
+            .await
+    }
+
+    async fn put_module(&self, module: &ModuleRow, bytes: &[u8]) -> Result<(), StoreError> {
+        let (module, bytes) = (module.clone(), bytes.to_vec());
+        self.write(move |c| Box::pin(calls::put_module(c, module, bytes)))
+            .await
+    }
+
+    async fn module(&self, digest: &Digest) -> Result<Option<ModuleRow>, StoreError> {
+        let digest = *digest;
+        self.read(move |c| Box::pin(calls::module(c, digest))).await
+    }
+
+    async fn module_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let digest = *digest;
+        self.read(move |c| Box::pin(calls::module_bytes(c, digest)))
+            .await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |c| Box::pin(calls::runs(c, filter))).await
+    }
+
+    async fn logs(
+        &self,
+        run: Option<RunId>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::logs(c, run, after, limit)))
+            .await
+    }
+
+    async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::io(c, run))).await
+    }
+
+    async fn kv_get(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<KvEntry>, StoreError> {
+        let (space, key) = (space.clone(), key.to_owned());
+        self.read(move |c| Box::pin(calls::kv_get(c, space, key, now)))
+            .await
+    }
+
+    async fn kv_set(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        expect: Expect,
+        entry: &KvWrite,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let (space, key, entry) = (space.clone(), key.to_owned(), entry.clone());
+        self.write(move |c| Box::pin(calls::kv_set(c, space, key, expect, entry, now)))
+            .await
+    }
+
+    async fn kv_delete(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (space, key) = (space.clone(), key.to_owned());
+        self.write(move |c| Box::pin(calls::kv_delete(c, space, key, now)))
+            .await
+    }
+
+    async fn kv_keys(
+        &self,
+        space: &KvSpace,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let (space, prefix) = (space.clone(), prefix.to_owned());
+        let after = after.map(str::to_owned);
+        self.read(move |c| Box::pin(calls::kv_keys(c, space, prefix, after, limit, now)))
+            .await
+    }
+}

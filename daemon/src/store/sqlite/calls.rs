@@ -1,0 +1,9 @@
+//! The shared calls over SQLite connections; what differs is in `dialect`.
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow as Row};
+
+use super::dialect::{NOW, fault};
+use crate::store::calls::calls;
+use crate::store::commit::Fault;
+
+calls!(SqliteConnection);

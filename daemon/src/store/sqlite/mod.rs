@@ -1,0 +1,465 @@
+//! The store in one SQLite file: one connection writes, a few read.
+//!
+//! WAL lets readers go on while the writer commits. The daemon's `state/lock` keeps other processes
+//! away; a second one would be safe here, only slow. Statements for all databases are in `sql`.
+
+mod calls;
+mod dialect;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::batch::{Batch, Shape};
+use super::commit::{Fault, commit};
+use super::rows::{
+    ClaimedRun, CommandRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
+    Transition, VersionRow, WorkflowRow,
+};
+use super::{CommitOutcome, Durability, Expect, KvSpace, KvWrite, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use dialect::{SqliteDialect, fault};
+use writer::Writer;
+
+/// Earlier versions can corrupt a WAL database when a checkpoint and a write race.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// How long a statement waits for another process's lock; the daemon itself has one writer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Enough for pages of the dashboard to overtake one long list; each holds a cache and a thread.
+const READERS: u32 = 4;
+
+/// Pages of WAL before it is copied back: 16 MiB. The default of 4 MiB means ten checkpoints, each with
+/// two syncs, in a second of full load; much more makes opening after a crash slow.
+const CHECKPOINT_PAGES: &str = "4000";
+
+/// The WAL file shrinks to this after a burst, in bytes.
+const WAL_KEPT: &str = "67108864";
+
+/// 16 MiB (negative: KiB) hold the upper levels of all indexes of some millions of rows.
+const WRITER_CACHE: &str = "-16384";
+
+/// 2 MiB: a reader looks at one page of a list, and there are several readers.
+const READER_CACHE: &str = "-2048";
+
+/// No memory map: an I/O error on it would kill the daemon instead of failing one call.
+const MMAP: &str = "0";
+
+/// The statements whose cost must not grow with history, for the test that reads their plans.
+#[doc(hidden)]
+pub const HOT_STATEMENTS: &[(&str, &str)] = &[
+    ("claim", dialect::CLAIM),
+    ("fence", dialect::UPDATE_RUNS),
+    ("append logs", dialect::APPEND_LOGS),
+    ("runs", super::sql::RUNS),
+    ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
+    ("runs in a status", super::sql::RUNS_IN_STATUS),
+    ("logs", super::sql::LOGS),
+    ("logs of a run", super::sql::LOGS_OF_RUN),
+    ("io of a run", super::sql::IO_OF_RUN),
+    ("io to continue", super::sql::IO_TO_CONTINUE),
+    ("kv keys", super::sql::KV_KEYS),
+];
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// A store in one file. Dropping it closes the file after the work that was accepted.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it (readable by its owner only) if it is absent, and brings its tables
+    /// up to date.
+    ///
+    /// # Errors
+    /// `Unavailable` when the file cannot be opened, `Full` when there is no room for it, `Corrupt`
+    /// when it is no database of ours or of a later version, `Rejected` when SQLite itself is too old.
+    pub async fn open(path: &Path, durability: Durability) -> Result<Self, StoreError> {
+        keep_private(path)?;
+        let options = options(path, durability);
+        let mut connection = options.connect().await.map_err(fault)?;
+        check_version(&mut connection).await?;
+        migrate(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            // One stays warm; the others come when they are needed and leave memory when idle.
+            .min_connections(0)
+            .connect_lazy_with(
+                options
+                    .clone()
+                    .read_only(true)
+                    .pragma("cache_size", READER_CACHE),
+            );
+        Ok(Self {
+            writer: Writer::start(options, connection),
+            readers,
+        })
+    }
+
+    /// Runs `work` in one transaction of the writer. It goes on if the caller goes away.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>>
+            + Send
+            + 'static,
+    {
+        self.writer.transaction(work).await
+    }
+
+    /// Runs `work` on a reader, in one snapshot. In a task of its own, because a reader that is
+    /// dropped inside a transaction would go back to the pool with it.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>>
+            + Send
+            + 'static,
+    {
+        let pool = self.readers.clone();
+        let task = tokio::spawn(async move {
+            let mut connection = pool.acquire().await.map_err(fault)?;
+            let mut transaction = connection.begin().await.map_err(fault)?;
+            let result = work(&mut transaction).await;
+            transaction.rollback().await.map_err(fault)?;
+            result
+        });
+        let result = task
+            .await
+            .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        result.map_err(StoreError::from)
+    }
+}
+
+fn options(path: &Path, durability: Durability) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        })
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(false)
+        .pragma("cache_size", WRITER_CACHE)
+        .pragma("mmap_size", MMAP)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("journal_size_limit", WAL_KEPT)
+        // Sorts of a page of rows need no file.
+        .pragma("temp_store", "memory")
+        .disable_statement_logging()
+}
+
+/// Makes the file before SQLite does, so that it is never readable by others; the WAL inherits its
+/// mode. An existing file is not opened here: closing it would drop this process's locks on it.
+fn keep_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+                .map_err(|e| cannot_open(path, &e))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::StorageFull => {
+            Err(StoreError::Full(e.to_string()))
+        }
+        Err(e) => Err(cannot_open(path, &e)),
+    }
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let version: String = sqlx::query_scalar("select sqlite_version()")
+        .fetch_one(connection)
+        .await
+        .map_err(fault)?;
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    if (part(), part(), part()) < OLDEST_SQLITE {
+        return Err(StoreError::Rejected(format!(
+            "SQLite {version} is too old: 3.51.3 or newer is needed"
+        )));
+    }
+    Ok(())
+}
+
+/// Under one exclusive transaction, because the migrator takes no lock of its own on SQLite.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection
+        .begin_with("begin exclusive")
+        .await
+        .map_err(fault)?;
+    MIGRATIONS
+        .run_direct(None, &mut *transaction, false)
+        .await
+        .map_err(migration_fault)?;
+    transaction.commit().await.map_err(fault)?;
+    Ok(())
+}
+
+/// A migration failed: the database's reason, or tables that are not ours.
+fn migration_fault(error: sqlx::migrate::MigrateError) -> Fault {
+    match error {
+        sqlx::migrate::MigrateError::Execute(e)
+        | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => fault(e),
+        other => Fault::Corrupt(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Batch::new(batch, Shape::Array)?;
+        self.writer
+            .run(move |connection| {
+                Box::pin(async move { commit(&mut SqliteDialect { connection }, &batch).await })
+            })
+            .await
+    }
+
+    async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError> {
+        self.write(move |c| Box::pin(dialect::claim(c, daemon, limit)))
+            .await
+    }
+
+    async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
+        let runs = runs.to_vec();
+        self.write(move |c| Box::pin(calls::release(c, runs))).await
+    }
+
+    async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
+        let instance = instance.to_owned();
+        self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance)))
+            .await
+    }
+
+    async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
+        self.write(move |c| Box::pin(calls::farewell(c, daemon)))
+            .await
+    }
+
+    async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
+        self.read(move |c| Box::pin(calls::load_run(c, run))).await
+    }
+
+    async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
+        let command = command.clone();
+        self.write(move |c| Box::pin(calls::order(c, command)))
+            .await
+    }
+
+    async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::orders(c, daemon))).await
+    }
+
+    async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError> {
+        let version = version.clone();
+        self.write(move |c| Box::pin(calls::publish(c, version)))
+            .await
+    }
+
+    async fn retire(
+        &self,
+        organization: OrganizationId,
+        name: &WorkflowName,
+    ) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write(move |c| Box::pin(calls::retire(c, organization, name)))
+            .await
+    }
+
+    async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
+        self.read(|c| Box::pin(calls::workflows(c))).await
+    }
+
+    async fn version(&self, version: &Digest) -> Result<Option<VersionRow>, StoreError> {
+        let version = *version;
+        self.read(move |c| Box::pin(calls::version(c, version)))
+            .await
+    }
+
+    async fn versions(&self, workflow: WorkflowId) -> Result<Vec<VersionRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::versions(c, workflow)))
+            .await
+    }
+
+    async fn put_module(&self, module: &ModuleRow, bytes: &[u8]) -> Result<(), StoreError> {
+        let (module, bytes) = (module.clone(), bytes.to_vec());
+        self.write(move |c| Box::pin(calls::put_module(c, module, bytes)))
+            .await
+    }
+
+    async fn module(&self, digest: &Digest) -> Result<Option<ModuleRow>, StoreError> {
+        let digest = *digest;
+        self.read(move |c| Box::pin(calls::module(c, digest))).await
+    }
+
+    async fn module_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let digest = *digest;
+        self.read(move |c| Box::pin(calls::module_bytes(c, digest)))
+            .await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |c| Box::pin(calls::runs(c, filter))).await
+    }
+
+    async fn logs(
+        &self,
+        run: Option<RunId>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::logs(c, run, after, limit)))
+            .await
+    }
+
+    async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
+        self.read(move |c| Box::pin(calls::io(c, run))).await
+    }
+
+    async fn kv_get(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<KvEntry>, StoreError> {
+        let (space, key) = (space.clone(), key.to_owned());
+        self.read(move |c| Box::pin(calls::kv_get(c, space, key, now)))
+            .await
+    }
+
+    async fn kv_set(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        expect: Expect,
+        entry: &KvWrite,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let (space, key, entry) = (space.clone(), key.to_owned(), entry.clone());
+        self.write(move |c| Box::pin(calls::kv_set(c, space, key, expect, entry, now)))
+            .await
+    }
+
+    async fn kv_delete(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (space, key) = (space.clone(), key.to_owned());
+        self.write(move |c| Box::pin(calls::kv_delete(c, space, key, now)))
+            .await
+    }
+
+    async fn kv_keys(
+        &self,
+        space: &KvSpace,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let (space, prefix) = (space.clone(), prefix.to_owned());
+        let after = after.map(str::to_owned);
+        self.read(move |c| Box::pin(calls::kv_keys(c, space, prefix, after, limit, now)))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    async fn set(store: &SqliteStore, key: &str, bytes: usize) -> Result<Option<u64>, StoreError> {
+        let space = KvSpace {
+            organization: OrganizationId::ROOT,
+            workflow: "flow".parse().unwrap(),
+        };
+        let entry = KvWrite {
+            value: vec![7; bytes],
+            expires_at: None,
+        };
+        let now = Timestamp::from_micros(0);
+        store.kv_set(&space, key, Expect::Any, &entry, now).await
+    }
+
+    async fn limit_pages(store: &SqliteStore, pages: &'static str) {
+        let set = store.writer.run(move |c| Box::pin(dialect::step(c, pages)));
+        set.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_file_is_its_owners_alone_and_opens_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        for _ in 0..2 {
+            let store = SqliteStore::open(&path, Durability::Full).await.unwrap();
+            set(&store, "k", 10).await.unwrap();
+            for name in ["store.db", "store.db-wal"] {
+                let mode = std::fs::metadata(folder.path().join(name)).unwrap();
+                assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{name}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        std::fs::write(&path, "This is a letter, not a database. ".repeat(99)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let answer = SqliteStore::open(&path, Durability::Full).await;
+        assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_full_store_says_so_keeps_what_it_has_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path, Durability::Full).await.unwrap();
+        set(&store, "small", 10).await.unwrap();
+        limit_pages(&store, "pragma max_page_count = 90").await;
+        let answer = set(&store, "large", 1 << 20).await;
+        assert!(matches!(answer, Err(StoreError::Full(_))), "{answer:?}");
+        // The limit went with the connection, as a full disk goes when somebody makes room.
+        let space = KvSpace {
+            organization: OrganizationId::ROOT,
+            workflow: "flow".parse().unwrap(),
+        };
+        let now = Timestamp::from_micros(0);
+        let small = store.kv_get(&space, "small", now).await.unwrap();
+        assert_eq!(small.map(|entry| entry.value), Some(vec![7; 10]));
+        assert_eq!(store.kv_get(&space, "large", now).await.unwrap(), None);
+        assert!(set(&store, "large", 1 << 20).await.unwrap().is_some());
+    }
+}

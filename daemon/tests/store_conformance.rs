@@ -1,0 +1,102 @@
+//! What every driver of the store promises, promise by promise, on every database that is there.
+//!
+//! `FLOWWEAVER_TEST_POSTGRES` names the PostgreSQL server (default
+//! `postgres://postgres@127.0.0.1:5432/test`); without one its half says `skipped`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    reason = "a panic here is the report, and a row is one long literal"
+)]
+
+#[path = "store_conformance/claims.rs"]
+mod claims;
+#[path = "store_conformance/commits.rs"]
+mod commits;
+#[path = "store_conformance/definitions.rs"]
+mod definitions;
+#[path = "store_conformance/kv.rs"]
+mod kv;
+#[path = "store_conformance/lists.rs"]
+mod lists;
+#[path = "store_conformance/losses.rs"]
+mod losses;
+#[path = "store_conformance/schema.rs"]
+mod schema;
+#[path = "store_conformance/world.rs"]
+mod world;
+
+/// One test a promise and driver.
+macro_rules! promises {
+    ($($part:ident: $($promise:ident),* $(,)?;)*) => {
+        mod sqlite {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::world::on_sqlite(crate::$part::$promise).await;
+            })*)*
+        }
+        mod postgres {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::world::on_postgres(crate::$part::$promise).await;
+            })*)*
+        }
+    };
+}
+
+promises! {
+    commits:
+        a_fenced_commit_writes_nothing,
+        a_commit_at_another_revision_writes_nothing,
+        a_committed_step_is_read_back_as_it_was_written,
+        two_owners_cannot_both_write,
+        a_bad_transition_does_not_stop_the_others,
+        transitions_that_clash_with_each_other_are_told_apart,
+        several_steps_of_one_run_may_share_a_batch,
+        runs_of_a_workflow_are_numbered_without_gaps,
+        an_idempotency_key_names_one_run,
+        a_run_without_its_workflow_is_refused,
+        any_text_survives,
+        five_mebibytes_of_output_survive,
+        consumed_orders_are_gone_and_others_stay,
+        an_empty_batch_is_nothing;
+    losses:
+        a_commit_whose_answer_was_lost_is_seen_as_conflict,
+        dropped_commits_leave_no_transaction_open_and_no_half_writes,
+        dropped_reads_harm_nobody,
+        event_ids_only_grow_and_a_follower_misses_none;
+    claims:
+        a_run_is_never_given_to_two_daemons,
+        a_live_owner_keeps_its_runs,
+        a_silent_owner_loses_its_runs,
+        a_restarted_instance_gets_its_runs_at_once,
+        a_replaced_process_is_told_so,
+        released_runs_are_claimable_at_once,
+        a_departed_daemon_frees_its_runs,
+        the_most_urgent_then_the_oldest_comes_first,
+        a_daemon_without_a_heartbeat_claims_nothing,
+        final_runs_are_not_claimed,
+        orders_reach_the_owner_oldest_first;
+    definitions:
+        publishing_twice_changes_nothing,
+        a_retired_workflow_keeps_its_versions,
+        versions_come_newest_first,
+        a_version_of_another_workflow_is_refused,
+        module_bytes_survive_and_a_changed_chunk_is_noticed,
+        a_module_with_a_wrong_digest_is_refused;
+    kv:
+        a_key_is_set_only_at_the_expected_revision,
+        concurrent_compare_and_set_lets_one_through,
+        an_expired_key_is_absent,
+        a_key_made_again_has_a_new_revision,
+        keys_come_in_byte_order_under_their_prefix,
+        spaces_do_not_see_each_other;
+    lists:
+        runs_come_page_by_page_newest_first,
+        filters_of_runs_hold_together,
+        logs_are_followed_by_event_id;
+}
