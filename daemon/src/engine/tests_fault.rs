@@ -402,3 +402,23 @@ async fn a_stop_without_a_store_leaves_at_last_and_the_next_owner_goes_on() {
     next.pass("one").await;
     assert_eq!(next.engine.wait(run).await.unwrap(), Status::Succeeded);
 }
+
+#[tokio::test]
+async fn a_store_that_is_down_from_the_start_refuses_triggers_until_it_answers() {
+    let store = FakeStore::new();
+    store.tables().down = true;
+    let workflow = draft().job("a").task("one").build();
+    let mut world = World::over(store, workflow, settings());
+    let refused = world.engine.trigger(world.request()).await;
+    assert!(matches!(refused, Err(TriggerError::Unavailable { .. })));
+    world.store.tables().down = false;
+    world.clock.advance(Duration::from_secs(5));
+    let mut health = world.engine.health();
+    health
+        .wait_for(|health| health.store.is_ok())
+        .await
+        .unwrap();
+    let run = world.trigger().await;
+    world.pass("one").await;
+    assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+}
