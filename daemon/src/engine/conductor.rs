@@ -203,7 +203,7 @@ impl Conductor {
 
     /// Whether new runs may be taken in: the store knows us and the next commit has room.
     fn has_appetite(&self) -> bool {
-        (self.alive || self.leaving.is_some())
+        (self.alive || self.leaving.is_some() || self.store_health.is_err())
             && self.outbox.len() + self.dirty.len() < self.settings.batch
     }
 
@@ -234,6 +234,15 @@ impl Conductor {
             return;
         }
         let run = admission.row.run_id;
+        if let (false, Err(message)) = (self.alive, &self.store_health) {
+            let message = message.clone();
+            let refused = TriggerError::Unavailable {
+                run_id: run,
+                message,
+            };
+            let _ = answer.send(Err(refused));
+            return;
+        }
         let compiled = self.compile(&admission.workflow);
         let now = self.now();
         let room = self.room() > 0;

@@ -1,7 +1,8 @@
 //! `concurrency = { key, max }`: runs with the same key take turns.
 //!
 //! A run beyond the limit is durable and owned, but held: it begins nothing until one before it has
-//! ended. The limit is this engine's; several daemons have it each.
+//! ended. The limit is this engine's; several daemons have it each. A run that began before a restart
+//! goes on whatever its lane says, so right after one a lane may hold one run more than its limit.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

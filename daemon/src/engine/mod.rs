@@ -3,20 +3,22 @@
 //! What comes next is decided by `run`; what a file means by `workflow`; this module acts. Its parts:
 //!
 //! * [`EngineHandle`] (in `handle`): what upper layers call;
-//! * `conductor`: one task, the only place where an active run lives in memory;
-//! * `active`, `book`, `step`: that run, its ids and data, and how events become a transition;
+//! * `conductor` (with `messages`, `commits`, `lanes`): one task, the only place where an active run
+//!   lives in memory;
+//! * `active` (with `book`, `step`, `input`, `history`, `recover`): that run, its ids and data, and
+//!   how events become a transition;
 //! * `writer`: one task that commits batches; what arrives during a commit forms the next batch;
 //! * `errand`: calls to the store that the conductor must not wait for;
-//! * `attempt`: a guest under way.
+//! * `attempt`, `child`: a guest under way, or another workflow in its place.
 //!
 //! **The protocol.** An event of a run changes its state in memory, which is from then on a draft,
 //! and becomes one transition. Until the store says `Committed`, nothing of it is visible: no guest
 //! starts, no waiter is answered, and further events of that run only accumulate (they form its next
-//! transition). If the store says anything else, the draft is dropped and the run is loaded again:
-//! if its revision is the one expected after the step, the step had been written after all; if it is
-//! the one before, the events are taken in again. Guests that are running meanwhile keep running,
-//! because their attempt rows are durable; an attempt whose row turns out to be durable but which
-//! never began is begun. So a step costs one durable commit, shared with whoever else has one.
+//! transition). If the store says anything else, the draft is dropped, the run is loaded again and
+//! the events are taken in again: what had been recorded after all means nothing the second time,
+//! because an attempt ends only once. Guests that are running meanwhile keep running, because their
+//! attempt rows are durable; an attempt whose row turns out to be durable but which never began is
+//! begun. So a step costs one durable commit, shared with whoever else has one.
 
 mod active;
 mod attempt;

@@ -345,3 +345,80 @@ fn many_runs_in_a_storm_of_lost_commits_all_end_once() {
         assert_eq!(invoke.begun.lock().unwrap().len(), runs.len() * 8);
     });
 }
+
+#[test]
+fn a_cancel_at_any_moment_ends_the_run_whatever_commit_is_lost() {
+    for fault in [Fault::Before, Fault::AfterButError] {
+        for moment in 1..8 {
+            for at in moment..moment + 3 {
+                runtime().block_on(async {
+                    let (store, workflow) = (FakeStore::new(), everything());
+                    store.fail(at, fault);
+                    let (settings, clock) = quick();
+                    let script = failing(&troubles());
+                    let (engine, _) = launch(&store, &workflow, settings, script, clock);
+                    let run = engine.trigger(request(&workflow)).await.unwrap().run_id;
+                    let mut sealed = store.sealed.subscribe();
+                    sealed.wait_for(|commits| *commits >= moment).await.unwrap();
+                    engine.cancel(run, "enough").await.unwrap();
+                    let status = finish(&engine, run).await;
+                    assert!(matches!(status, Status::Cancelled | Status::Succeeded));
+                    let tables = store.tables();
+                    for task in tables.tasks.values() {
+                        assert!(task.status.is_final(), "{} is {}", task.task, task.status);
+                    }
+                    for attempt in tables.attempts.values() {
+                        assert!(
+                            attempt.status.is_final(),
+                            "an attempt is {}",
+                            attempt.status
+                        );
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_without_a_store_leaves_at_last_and_the_next_owner_goes_on() {
+    let workflow = draft().job("a").task("one").build();
+    let mut world = World::new(Arc::clone(&workflow));
+    let run = world.trigger().await;
+    let guest = world.guest().await;
+    world.store.tables().down = true;
+    let engine = world.engine.clone();
+    let stop = tokio::spawn(async move { engine.drain(Duration::ZERO).await });
+    guest.invocation.cancel.cancelled().await;
+    let mut health = world.engine.health();
+    health
+        .wait_for(|health| health.store.is_err())
+        .await
+        .unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(stop.await.unwrap().stopped, 1);
+    world.store.tables().down = false;
+    let mut next = World::over(Arc::clone(&world.store), workflow, settings());
+    next.pass("one").await;
+    assert_eq!(next.engine.wait(run).await.unwrap(), Status::Succeeded);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_from_the_start_refuses_triggers_until_it_answers() {
+    let store = FakeStore::new();
+    store.tables().down = true;
+    let workflow = draft().job("a").task("one").build();
+    let mut world = World::over(store, workflow, settings());
+    let refused = world.engine.trigger(world.request()).await;
+    assert!(matches!(refused, Err(TriggerError::Unavailable { .. })));
+    world.store.tables().down = false;
+    world.clock.advance(Duration::from_secs(5));
+    let mut health = world.engine.health();
+    health
+        .wait_for(|health| health.store.is_ok())
+        .await
+        .unwrap();
+    let run = world.trigger().await;
+    world.pass("one").await;
+    assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+}

@@ -1,0 +1,306 @@
+//! The engine over a real store: what a run leaves behind, a crash in the middle, and many at once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flowweaver::clock::{Clock, SystemClock};
+use flowweaver::engine::{
+    Engine, EngineHandle, Parts, RerunMode, RerunVersion, Settings, TriggerRequest,
+};
+use flowweaver::id::{Digest, OrganizationId, WorkflowId};
+use flowweaver::run::failure::{Failure, FailureSource};
+use flowweaver::run::status::{Status, Trigger};
+use flowweaver::sandbox::invoke::{AttemptReport, Invocation, Invoke};
+use flowweaver::store::rows::VersionRow;
+use flowweaver::store::{Durability, Store};
+use flowweaver::workflow::environment::{Environment, ModuleDescription, ModuleFacts};
+use flowweaver::workflow::{Workflow, WorkflowSource, compile};
+use serde_json::{Value, json};
+
+/// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.
+struct Echo;
+
+#[async_trait]
+impl Invoke for Echo {
+    async fn invoke(&self, invocation: Invocation) -> AttemptReport {
+        let input: Value = serde_json::from_str(&invocation.input).unwrap();
+        let mut value = input.get("all").cloned().unwrap_or(input);
+        let task = invocation.identity.task.to_string();
+        let first = value["again"] != json!(true);
+        value[task.as_str()] = json!(1);
+        let outcome = if task == "breaks" && first {
+            Err(Failure::permanent(
+                FailureSource::Task,
+                "broken",
+                "it broke",
+            ))
+        } else {
+            Ok(value.to_string().into())
+        };
+        AttemptReport {
+            outcome,
+            cpu: Duration::ZERO,
+            memory_peak_bytes: 0,
+        }
+    }
+}
+
+fn w1() -> String {
+    let mut text = "flowweaver = 1\nname = \"w1\"\n".to_owned();
+    let mut before = None;
+    for job in ["a", "b", "c"] {
+        text += &format!("[[job]]\nname = \"{job}\"\n");
+        for task in 0..3 {
+            let name = format!("{job}{task}");
+            text += &format!("[[job.task]]\nname = \"{name}\"\nuses = \"work\"\n");
+            if let Some(before) = before.replace(name) {
+                text += &format!("with = {{ all = \"{{{{ tasks.{before} }}}}\" }}\n");
+            }
+        }
+    }
+    text
+}
+
+fn build(text: &str) -> Arc<Workflow> {
+    let facts = ModuleFacts {
+        digest: Digest::of(b"work"),
+        description: ModuleDescription {
+            name: "work".into(),
+            version: String::new(),
+            summary: String::new(),
+            requires: Vec::new(),
+            input: Value::Bool(true),
+            output: Value::Bool(true),
+            defaults: serde_json::Map::new(),
+        },
+        imports: Vec::new(),
+    };
+    let environment = Environment {
+        modules: [("work".parse().unwrap(), facts)].into(),
+        ..Environment::default()
+    };
+    let compiled = compile(&WorkflowSource::new("flows/w.toml", text), &environment);
+    let remarks: Vec<_> = compiled
+        .diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Arc::new(compiled.workflow.unwrap_or_else(|| panic!("{remarks:?}")))
+}
+
+struct World {
+    store: Arc<dyn Store>,
+    engine: EngineHandle,
+    request: TriggerRequest,
+}
+
+async fn world(folder: &std::path::Path, text: &str) -> World {
+    let url = format!("sqlite:{}", folder.join("store.db").display());
+    let store = flowweaver::store::open(&url, Durability::Full)
+        .await
+        .unwrap();
+    let workflow = build(text);
+    let workflow_id = publish(&store, &workflow, text).await;
+    let known = Arc::clone(&workflow);
+    let parts = Parts {
+        store: Arc::clone(&store),
+        invoke: Arc::new(Echo),
+        clock: Arc::new(SystemClock),
+        versions: Arc::new(move |_| {
+            let known = Arc::clone(&known);
+            Box::pin(async move { Ok(known) })
+        }),
+        settings: Settings::default(),
+    };
+    let request = TriggerRequest {
+        workflow,
+        workflow_id,
+        organization: OrganizationId::ROOT,
+        inputs: json!({}),
+        config: Value::Null,
+        trigger: Trigger::Manual,
+        idempotency_key: None,
+        scheduled_at: None,
+        priority: None,
+        trace_id: None,
+    };
+    World {
+        store,
+        engine: Engine::new(parts).start(),
+        request,
+    }
+}
+
+async fn publish(store: &Arc<dyn Store>, workflow: &Workflow, text: &str) -> WorkflowId {
+    let row = VersionRow {
+        version: workflow.version,
+        organization_id: OrganizationId::ROOT,
+        workflow_name: workflow.name.clone(),
+        file: "flows/w.toml".into(),
+        source: text.into(),
+        vars: "{}".into(),
+        ceilings: "{}".into(),
+        modules: "{}".into(),
+        created_at: SystemClock.now(),
+    };
+    store.publish(&row).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_leaves_its_whole_history_in_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), &w1()).await;
+    let run = world
+        .engine
+        .trigger(world.request.clone())
+        .await
+        .unwrap()
+        .run_id;
+    assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+    let image = world.store.load_run(run).await.unwrap().unwrap();
+    assert_eq!((image.run.status, image.run.number), (Status::Succeeded, 1));
+    assert_eq!(
+        (image.jobs.len(), image.tasks.len(), image.attempts.len()),
+        (3, 9, 9)
+    );
+    let last = image
+        .tasks
+        .iter()
+        .find(|task| task.task.as_str() == "c2")
+        .unwrap();
+    let output = image
+        .io
+        .iter()
+        .find(|io| Some(io.io_id) == last.output_io_id)
+        .unwrap();
+    let output: Value = serde_json::from_str(&output.data).unwrap();
+    assert_eq!(output.as_object().unwrap().len(), 9);
+    let logs = world.store.logs(Some(run), 0, 1_000).await.unwrap();
+    assert_eq!(logs.last().unwrap().kind, "run.finished");
+    assert!(logs.windows(2).all(|two| two[0].event_id < two[1].event_id));
+    let drained = world.engine.drain(Duration::from_secs(1)).await;
+    assert_eq!((drained.released, drained.stopped), (0, 0));
+}
+
+#[tokio::test]
+async fn a_rerun_reads_the_linked_outputs_of_the_run_it_continues() {
+    let text = "flowweaver = 1\nname = \"again\"\n[[job]]\nname = \"j\"\n\
+        [[job.task]]\nname = \"good\"\nuses = \"work\"\n\
+        [[job.task]]\nname = \"breaks\"\nuses = \"work\"\n\
+        with = { again = \"{{ run.trigger == 'rerun' }}\", got = \"{{ tasks.good.good }}\" }\n";
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), text).await;
+    let run = world
+        .engine
+        .trigger(world.request.clone())
+        .await
+        .unwrap()
+        .run_id;
+    assert_eq!(world.engine.wait(run).await.unwrap(), Status::Failed);
+    let again = world
+        .engine
+        .rerun(run, RerunMode::FromFailed, RerunVersion::Same)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.engine.wait(again.run_id).await.unwrap(),
+        Status::Succeeded
+    );
+    let image = world.store.load_run(again.run_id).await.unwrap().unwrap();
+    assert_eq!((image.tasks.len(), image.attempts.len()), (2, 1));
+    // A second rerun links through the first.
+    let third = world
+        .engine
+        .rerun(again.run_id, RerunMode::FromFailed, RerunVersion::Same)
+        .await;
+    let third = third.unwrap().run_id;
+    assert_eq!(world.engine.wait(third).await.unwrap(), Status::Succeeded);
+    assert!(
+        world
+            .store
+            .load_run(third)
+            .await
+            .unwrap()
+            .unwrap()
+            .attempts
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn many_runs_at_once_share_commits_and_all_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = Arc::new(world(folder.path(), &w1()).await);
+    let mut tasks = Vec::new();
+    for _ in 0..32 {
+        let world = Arc::clone(&world);
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..10 {
+                let run = world
+                    .engine
+                    .trigger(world.request.clone())
+                    .await
+                    .unwrap()
+                    .run_id;
+                assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!(world.engine.active_runs().await.is_empty());
+}
+
+#[test]
+fn a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).enable_all().build().unwrap()
+    };
+    let first = runtime();
+    let runs = first.block_on(async {
+        let world = world(folder.path(), &w1()).await;
+        let mut events = world.engine.events();
+        let mut runs = Vec::new();
+        for _ in 0..20 {
+            runs.push(
+                world
+                    .engine
+                    .trigger(world.request.clone())
+                    .await
+                    .unwrap()
+                    .run_id,
+            );
+        }
+        // Some commits later, somewhere in the middle, everything of this process is dropped.
+        for _ in 0..5 {
+            events.recv().await.unwrap();
+        }
+        runs
+    });
+    first.shutdown_background();
+    runtime().block_on(async {
+        let world = world(folder.path(), &w1()).await;
+        for run in runs {
+            assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+            let image = world.store.load_run(run).await.unwrap().unwrap();
+            for task in &image.tasks {
+                let attempts = image.attempts.iter();
+                let done = attempts.filter(|attempt| {
+                    attempt.task_run_id == task.task_run_id && attempt.status == Status::Succeeded
+                });
+                assert_eq!(done.count(), 1, "{} was recorded twice", task.task);
+            }
+        }
+    });
+}
