@@ -65,7 +65,7 @@ pub struct FileProblem {
 }
 
 /// What is the matter with a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ProblemKind {
     /// A workflow file with mistakes.
     Invalid(Vec<Diagnostic>),
@@ -75,6 +75,21 @@ pub enum ProblemKind {
     Compiling,
     /// The file, or the store that must keep it, could not be reached; it is tried again.
     Unreachable(String),
+}
+
+impl ProblemKind {
+    /// What is the matter, for people: one line, or the diagnostics as `check` prints them.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Invalid(diagnostics) => diagnostics
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+            Self::Refused(why) | Self::Unreachable(why) => why.clone(),
+            Self::Compiling => "a module is being compiled".to_owned(),
+        }
+    }
 }
 
 impl Catalog {

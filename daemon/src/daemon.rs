@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustix::fs::FlockOperation;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,14 +64,15 @@ pub struct Daemon {
     engine: EngineHandle,
     stop: CancellationToken,
     reload: JoinHandle<()>,
+    settled: watch::Receiver<bool>,
     drain: std::time::Duration,
     /// Held to the end.
     _lock: File,
 }
 
 impl Daemon {
-    /// Opens everything and starts it; returns once every file was looked at, so that what can be
-    /// live is live.
+    /// Opens everything and starts it. Files are being looked at when it returns: see
+    /// [`Daemon::settled`].
     pub async fn start(
         settings: Settings,
         environment: BTreeMap<String, String>,
@@ -88,18 +90,16 @@ impl Daemon {
         let stop = CancellationToken::new();
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions);
-        let (reload, mut settled) = Reload::new(wiring::reload(
+        let (reload, settled) = Reload::new(wiring::reload(
             &settings, names, shared, &versions, &catalog,
         ));
         let reload = tokio::spawn(reload.run(stop.clone()));
-        // The loop that would say so ends only with the daemon.
-        let _ = settled.wait_for(|settled| *settled).await;
         let router = api::router(ApiState {
             catalog,
             engine: engine.clone(),
             store,
             versions,
-            clock,
+            stop: stop.clone(),
         });
         Ok(Self {
             api: LocalApi::new(router.clone()),
@@ -107,6 +107,7 @@ impl Daemon {
             engine,
             stop,
             reload,
+            settled,
             drain: settings.engine.drain.0,
             state,
             _lock: lock,
@@ -118,12 +119,20 @@ impl Daemon {
         self.api.clone()
     }
 
-    /// Serves the socket until it breaks or the future is dropped.
-    pub async fn serve(&self) -> io::Result<()> {
-        api::serve_socket(&self.state, self.router.clone(), self.stop.clone()).await
+    /// Returns once every file was looked at and compiled: what can be live is live.
+    pub async fn settled(&self) {
+        // The loop that would say so ends only with the daemon.
+        let _ = self.settled.clone().wait_for(|settled| *settled).await;
     }
 
-    /// Takes no new work, lets running attempts finish within the drain time, and ends.
+    /// Serves the socket until it breaks or the daemon has stopped; requests under way are finished.
+    pub fn serve(&self) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        let (state, router, stop) = (self.state.clone(), self.router.clone(), self.stop.clone());
+        async move { api::serve_socket(&state, router, stop).await }
+    }
+
+    /// Takes no new work, lets running attempts finish within the drain time, and ends. Until the
+    /// last attempt has ended the API still answers.
     pub async fn stop(self) {
         let drained = self.engine.drain(self.drain).await;
         tracing::info!(
@@ -134,12 +143,6 @@ impl Daemon {
         self.stop.cancel();
         if let Err(error) = self.reload.await {
             tracing::error!(%error, "the reload loop ended badly");
-        }
-        match fs::remove_file(self.state.join(api::SOCKET_NAME)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "the socket stays behind")
-            }
-            _ => {}
         }
     }
 }

@@ -44,7 +44,7 @@ const TAB: &str = "    ";
 impl Diagnostic {
     /// The place as line and column, both from 1; the column counts characters.
     pub fn line_column(&self) -> (usize, usize) {
-        let start = floor_boundary(&self.text, self.span.start);
+        let start = self.text.floor_char_boundary(self.span.start);
         let before = self.text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
@@ -54,8 +54,8 @@ impl Diagnostic {
 
     /// The line of the place, as shown, with the columns before the place and under it.
     fn excerpt(&self) -> (String, usize, usize) {
-        let start = floor_boundary(&self.text, self.span.start);
-        let end = floor_boundary(&self.text, self.span.end.max(start));
+        let start = self.text.floor_char_boundary(self.span.start);
+        let end = self.text.floor_char_boundary(self.span.end.max(start));
         let line_start = self
             .text
             .get(..start)
@@ -138,15 +138,6 @@ fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// The nearest character boundary at or before `at`.
-fn floor_boundary(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
 }
 
 impl fmt::Display for Diagnostic {

@@ -1,6 +1,7 @@
 //! The event stream: log lines and events as server-sent events, resumable by id.
 //!
-//! The store is the truth; the engine only says when to look again.
+//! The store is the truth; the engine only says when to look again. A run's stream ends with the
+//! run; every stream ends when the daemon stops, and says nothing about the run by that.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::ApiState;
 use super::authorize::Authorized;
 use super::problem::ApiError;
+use super::views;
 use crate::engine::EngineEvent;
 use crate::id::RunId;
 use crate::store::rows::LogRow;
@@ -27,6 +29,9 @@ const BATCH: u32 = 500;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Another daemon's commits on the same store are seen at this pace.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The kind of a run's last line.
+const RUN_FINISHED: &str = "run.finished";
 
 /// What to follow.
 #[derive(Debug, Deserialize)]
@@ -43,11 +48,13 @@ pub async fn follow(
     Query(query): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let mut ended = false;
     if let Some(run) = query.run_id {
         let found = state.store.load_run(run).await?;
-        found
+        let image = found
             .filter(|image| image.run.organization_id == caller.organization)
             .ok_or_else(|| ApiError::not_found("run"))?;
+        ended = image.run.status.is_final();
     }
     let resumed = headers
         .get("last-event-id")
@@ -58,6 +65,7 @@ pub async fn follow(
         Follower {
             run: query.run_id,
             after,
+            ended,
             seen: state.engine.events(),
             state,
         },
@@ -70,6 +78,8 @@ pub async fn follow(
 struct Follower {
     run: Option<RunId>,
     after: i64,
+    /// Whether the run's last line is in the store: then an empty look is the last one.
+    ended: bool,
     seen: broadcast::Receiver<EngineEvent>,
     state: ApiState,
 }
@@ -97,7 +107,8 @@ impl Follower {
     }
 }
 
-/// Waits until there is something after `after`; ends when the daemon stops.
+/// Waits until there is something after `after`; ends with the run that is followed, or when the
+/// daemon stops.
 async fn next_batch(mut follower: Follower) -> Option<(Vec<Result<Event, Infallible>>, Follower)> {
     loop {
         // What happened before this look is in it.
@@ -110,22 +121,29 @@ async fn next_batch(mut follower: Follower) -> Option<(Vec<Result<Event, Infalli
         {
             Ok(rows) if !rows.is_empty() => {
                 follower.after = rows.last().map_or(follower.after, |row| row.event_id);
+                follower.ended |=
+                    follower.run.is_some() && rows.iter().any(|row| row.kind == RUN_FINISHED);
                 return Some((rows.iter().map(event).collect(), follower));
             }
+            Ok(_) if follower.ended => return None,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "an event follower waits for the store"),
         }
-        // A follower that lags has something to read; only a closed channel ends the stream.
-        if let Ok(Err(RecvError::Closed)) =
-            tokio::time::timeout(LOOK_AGAIN, follower.changed()).await
-        {
-            return None;
+        let stop = follower.state.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            // A follower that lags has something to read; only a closed channel ends the stream.
+            changed = tokio::time::timeout(LOOK_AGAIN, follower.changed()) => {
+                if let Ok(Err(RecvError::Closed)) = changed {
+                    return None;
+                }
+            }
         }
     }
 }
 
 fn event(row: &LogRow) -> Result<Event, Infallible> {
-    let data = serde_json::to_string(row).unwrap_or_default();
+    let data = views::log(row).to_string();
     Ok(Event::default()
         .id(row.event_id.to_string())
         .event(row.kind.clone())

@@ -22,9 +22,9 @@ pub use socket::{SOCKET_NAME, serve_socket};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
-use crate::clock::Clock;
 use crate::engine::EngineHandle;
 use crate::reload::Versions;
 use crate::store::Store;
@@ -40,6 +40,6 @@ pub struct ApiState {
     pub store: Arc<dyn Store>,
     /// What recorded runs were compiled from.
     pub versions: Arc<Versions>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// Cancelled when the daemon stops: what never ends by itself ends then.
+    pub stop: CancellationToken,
 }

@@ -18,8 +18,9 @@ use super::workflows;
 use crate::engine::{Cancelled, RerunError, RerunMode, RerunVersion, VersionError};
 use crate::id::{RunId, TaskName, WorkflowName};
 use crate::run::status::{Status, Trigger};
-use crate::store::rows::{IoKind, LogRow, RunFilter, RunImage};
+use crate::store::rows::{IoKind, RunFilter, RunImage};
 
+/// What fits on a screen or two.
 const PAGE: u32 = 50;
 /// Larger pages only make the first row come later.
 const PAGE_MAX: u32 = 1_000;
@@ -109,15 +110,15 @@ pub async fn logs(
     State(state): State<ApiState>,
     Path(run): Path<String>,
     Query(query): Query<LogQuery>,
-) -> Result<Json<Envelope<Vec<LogRow>>>, ApiError> {
+) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
     let image = load(&state, caller, &run).await?;
     let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    Ok(Envelope::of(
-        state
-            .store
-            .logs(Some(image.run.run_id), query.after.unwrap_or(0), limit)
-            .await?,
-    ))
+    let after = query.after.unwrap_or(0);
+    let rows = state
+        .store
+        .logs(Some(image.run.run_id), after, limit)
+        .await?;
+    Ok(Envelope::of(rows.iter().map(views::log).collect()))
 }
 
 /// One recorded input or output.
@@ -171,12 +172,7 @@ pub async fn cancel(
     Path(run): Path<String>,
     bytes: Bytes,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
-    let body: CancelBody = if bytes.is_empty() {
-        CancelBody::default()
-    } else {
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::bad_request(format!("the body: {error}")))?
-    };
+    let body: CancelBody = workflows::body(&bytes)?;
     let image = load(&state, caller, &run).await?;
     match state.engine.cancel(image.run.run_id, &body.reason).await? {
         Cancelled::Ordered => Ok(Envelope::accepted(json!({ "runId": image.run.run_id }))),
@@ -205,12 +201,7 @@ pub async fn rerun(
     Path(run): Path<String>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
-    let body: RerunBody = if bytes.is_empty() {
-        RerunBody::default()
-    } else {
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::bad_request(format!("the body: {error}")))?
-    };
+    let body: RerunBody = workflows::body(&bytes)?;
     let image = load(&state, caller, &run).await?;
     let mode = match (body.from.as_deref(), body.task) {
         (None | Some("failed"), None) => RerunMode::FromFailed,

@@ -8,7 +8,6 @@ use super::ApiState;
 use super::authorize::Authorized;
 use super::problem::ApiError;
 use super::views::{self, Envelope};
-use crate::workflow::model::Uses;
 
 /// Lists the live modules with their schemas, imports and users.
 pub async fn list(
@@ -22,11 +21,7 @@ pub async fn list(
         let used_by: Vec<_> = catalog
             .workflows
             .values()
-            .filter(|live| {
-                live.workflow.tasks.iter().any(
-                    |task| matches!(&task.uses, Uses::Module { name, .. } if *name == module.name),
-                )
-            })
+            .filter(|live| live.workflow.uses(&module.name))
             .map(|live| live.workflow.name.clone())
             .collect();
         modules.push(json!({

@@ -11,7 +11,7 @@ use crate::catalog::{FileProblem, ProblemKind};
 use crate::clock::Timestamp;
 use crate::id::TaskRunId;
 use crate::run::status::Status;
-use crate::store::rows::{AttemptRow, HostCallRow, RunImage, RunRow, TaskRunRow};
+use crate::store::rows::{AttemptRow, HostCallRow, LogRow, RunImage, RunRow, TaskRunRow};
 use crate::workflow::model::Workflow;
 
 /// The envelope of every success.
@@ -84,6 +84,21 @@ pub fn run(row: &RunRow) -> Value {
         "durationMs": duration_ms(row.started_at, row.finished_at),
         "toleratedFailures": row.tolerated_failures,
         "failure": failure(row.failure_code.as_deref(), row.failure_message.as_deref()),
+    })
+}
+
+/// A log line or event, as pages of logs and the event stream show it.
+pub fn log(row: &LogRow) -> Value {
+    json!({
+        "eventId": row.event_id,
+        "runId": row.run_id,
+        "taskRunId": row.task_run_id,
+        "attemptId": row.attempt_id,
+        "kind": row.kind,
+        "level": row.level,
+        "message": row.message,
+        "fields": row.fields.as_deref().map_or(Value::Null, json_text),
+        "at": row.at,
     })
 }
 
@@ -243,14 +258,11 @@ fn attempt_tree(row: &AttemptRow, calls: &[HostCallRow]) -> Value {
 
 /// A file that is not live as it stands.
 pub fn problem(file: &str, problem: &FileProblem) -> Value {
-    let (kind, text) = match &problem.kind {
-        ProblemKind::Invalid(diagnostics) => {
-            let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-            ("invalid", lines.join("\n"))
-        }
-        ProblemKind::Refused(why) => ("refused", why.clone()),
-        ProblemKind::Compiling => ("compiling", "the module is being compiled".to_owned()),
-        ProblemKind::Unreachable(why) => ("unreachable", why.clone()),
+    let kind = match &problem.kind {
+        ProblemKind::Invalid(_) => "invalid",
+        ProblemKind::Refused(_) => "refused",
+        ProblemKind::Compiling => "compiling",
+        ProblemKind::Unreachable(_) => "unreachable",
     };
-    json!({ "file": file, "kind": kind, "text": text, "since": problem.since, "lastGood": problem.last_good })
+    json!({ "file": file, "kind": kind, "text": problem.kind.text(), "since": problem.since, "lastGood": problem.last_good })
 }

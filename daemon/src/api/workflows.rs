@@ -148,7 +148,8 @@ pub struct RunQuery {
     wait: Option<Span>,
 }
 
-fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, ApiError> {
+/// A JSON body; none is the default.
+pub(super) fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, ApiError> {
     if bytes.is_empty() {
         return Ok(T::default());
     }

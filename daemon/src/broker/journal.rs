@@ -11,7 +11,7 @@ use crate::run::status::Level;
 /// Enough for a chatty task, small enough that a thousand floods fit in memory.
 const LINES_MAX: usize = 10_000;
 /// A line longer than this is cut; longer text belongs in the output.
-const LINE_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Bounds what one attempt can make the host hold and store.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A task that needs more calls than this is a loop of tasks.
@@ -176,11 +176,7 @@ impl Journal {
 
 fn truncate(text: &mut String, max: usize) {
     if text.len() > max {
-        let mut end = max;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(max));
         text.push('…');
     }
 }

@@ -12,6 +12,7 @@ use super::print;
 use crate::config::Settings;
 use crate::daemon::Workbench;
 use crate::diagnostic::{self, Diagnostic, Severity};
+use crate::reload;
 
 /// Checks the files, or all of the flows folder; the exit code says whether there were errors.
 pub async fn check(
@@ -36,7 +37,7 @@ pub async fn check(
     let mut found: Vec<Diagnostic> = Vec::new();
     let mut unreadable = false;
     for problem in bench.refused_modules() {
-        print::line(&format!("warning: {problem}\n"));
+        print::aside(&format!("warning: {problem}"));
     }
     for file in &files {
         match fs::read(file) {
@@ -84,19 +85,9 @@ fn files(settings: &Settings, arguments: &CheckArguments) -> std::io::Result<Vec
     if !arguments.files.is_empty() {
         return Ok(arguments.files.clone());
     }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(&settings.paths.flows)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if name.ends_with(".toml") && !name.starts_with(['.', '#']) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
+    let flows = &settings.paths.flows;
+    let found = reload::folder(flows, "toml")?;
+    Ok(found.keys().map(|name| flows.join(name)).collect())
 }
 
 fn as_json(diagnostic: &Diagnostic) -> Value {

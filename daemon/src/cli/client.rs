@@ -48,6 +48,7 @@ impl Client {
                 ),
                 other => CliError::new(Exit::Unreachable, other),
             })?;
+        daemon.settled().await;
         let api = daemon.api();
         Ok(Self(Way::Process(Box::new(daemon), api)))
     }

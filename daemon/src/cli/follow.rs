@@ -13,6 +13,8 @@ use serde_json::Value;
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::print;
+use crate::diagnostic::shown;
+use crate::run::status::Status;
 
 /// Calm, and still visibly alive.
 const TICK: Duration = Duration::from_millis(120);
@@ -60,47 +62,85 @@ pub async fn logs(client: &Client, run: &str, json: bool) -> Result<Exit, CliErr
 }
 
 /// Calls `see` for each event from the run's first to its last. A broken stream is resumed after
-/// the last event seen.
+/// the last event seen; a stream that ends with nothing new while the run goes on is the daemon's
+/// goodbye.
 async fn each_event(
     client: &Client,
     run: &str,
     mut see: impl FnMut(&Value),
 ) -> Result<(), CliError> {
+    let gone = |why: &str| {
+        CliError::new(
+            Exit::Unreachable,
+            format!(
+                "{why}; run {run} goes on when the daemon starts again: flowweaver logs -f {run}"
+            ),
+        )
+    };
+    let lost = |error: CliError| match error.exit {
+        Exit::Unreachable => gone(&error.message),
+        _ => error,
+    };
     let mut last = 0;
-    let mut ended = false;
-    while !ended {
-        let path = format!("/v0/events?runId={run}&after={last}");
-        let reply = client
-            .send(Method::GET, &path, &[("accept", "text/event-stream")], None)
-            .await?;
-        if !reply.status().is_success() {
-            return Err(CliError::new(
-                Exit::Refused,
-                format!("the daemon answered {} to {path}", reply.status()),
-            ));
+    loop {
+        let before = last;
+        let finished = stream(client, run, &mut last, &mut see).await;
+        if finished.map_err(lost)? {
+            return Ok(());
         }
-        let mut body = reply.into_body();
-        let mut rest = Vec::new();
-        while let (false, Some(Ok(frame))) = (ended, body.frame().await) {
-            let Some(bytes) = frame.data_ref() else {
+        if last != before {
+            continue;
+        }
+        let view = client.get(&format!("/v0/workflow-runs/{run}")).await;
+        let status = print::text(&view.map_err(lost)?, "status").parse::<Status>();
+        // Of a run that ended long ago the last line may be gone.
+        if status.is_ok_and(Status::is_final) {
+            return Ok(());
+        }
+        return Err(gone("the daemon is stopping"));
+    }
+}
+
+/// Reads one stream to its end and moves `last`; answers whether the run's last event was in it.
+async fn stream(
+    client: &Client,
+    run: &str,
+    last: &mut i64,
+    see: &mut impl FnMut(&Value),
+) -> Result<bool, CliError> {
+    let path = format!("/v0/events?runId={run}&after={last}");
+    let reply = client
+        .send(Method::GET, &path, &[("accept", "text/event-stream")], None)
+        .await?;
+    if !reply.status().is_success() {
+        return Err(CliError::new(
+            Exit::Refused,
+            format!("the daemon answered {} to {path}", reply.status()),
+        ));
+    }
+    let mut body = reply.into_body();
+    let mut rest = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(bytes) = frame.data_ref() else {
+            continue;
+        };
+        rest.extend_from_slice(bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let Some(row) = line
+                .strip_prefix(b"data:")
+                .and_then(|data| serde_json::from_slice::<Value>(data).ok())
+            else {
                 continue;
             };
-            rest.extend_from_slice(bytes);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                let Some(row) = line
-                    .strip_prefix(b"data:")
-                    .and_then(|data| serde_json::from_slice::<Value>(data).ok())
-                else {
-                    continue;
-                };
-                last = row.get("event_id").and_then(Value::as_i64).unwrap_or(last);
-                ended = ended || print::text(&row, "kind") == "run.finished";
-                see(&row);
+            *last = row.get("eventId").and_then(Value::as_i64).unwrap_or(*last);
+            see(&row);
+            if print::text(&row, "kind") == "run.finished" {
+                return Ok(true);
             }
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The live tree: one line a task, redrawn in place.
@@ -140,15 +180,11 @@ impl Live {
 
     fn event(&mut self, row: &Value) {
         let kind = print::text(row, "kind");
-        let fields = row
+        let task = row
             .get("fields")
-            .and_then(Value::as_str)
-            .and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let task = fields
-            .as_ref()
             .map(|fields| print::text(fields, "task"))
             .unwrap_or_default();
-        let message = print::plain(print::text(row, "message"));
+        let message = shown(print::text(row, "message"));
         let Some(bar) = self.tasks.get(task) else {
             return;
         };

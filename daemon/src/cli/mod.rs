@@ -32,11 +32,15 @@ pub fn main() -> Exit {
             } else {
                 Exit::Ok
             };
+            // Nobody reads it when the terminal is gone; the code still says what happened.
             let _ = error.print();
             return code;
         }
     };
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    // A variable that is not UTF-8 is none of ours: names and values of settings are text.
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let settings = match config::load(arguments.config.as_deref(), &environment) {
         Ok(settings) => settings,
         Err(error) => return Exit::Usage.because(error),

@@ -8,11 +8,18 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::exit::Exit;
+use crate::diagnostic::shown;
 
 /// Prints JSON, indented.
 pub fn value(value: &Value) -> Exit {
-    line(&serde_json::to_string_pretty(value).unwrap_or_default());
+    line(&format!("{value:#}"));
     Exit::Ok
+}
+
+/// Says something beside the answer, on standard error: the answer may be read by a program.
+#[allow(clippy::print_stderr, reason = "the command line speaks there")]
+pub fn aside(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Prints one line. A reader that went away (`| head`) ends the command, quietly.
@@ -21,21 +28,6 @@ pub fn line(text: &str) {
     if writeln!(std::io::stdout().lock(), "{text}").is_err() {
         std::process::exit(0);
     }
-}
-
-/// Foreign text on one line, without control or direction-changing characters.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hidden = matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
-        if c.is_control() || hidden {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{}", c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// The text at a path of keys; empty when there is none.
@@ -69,6 +61,7 @@ pub fn mark(status: &str) -> &'static str {
 /// A run as a tree: jobs, tasks, and with `all` attempts and calls.
 pub fn tree(run: &Value, all: bool) -> String {
     let mut out = String::new();
+    // Here and below: writing to a String cannot fail.
     let _ = writeln!(
         out,
         "{} {} #{}  {}  {}  ({})",
@@ -156,7 +149,7 @@ fn reason(out: &mut String, indent: &str, reason: Option<&Value>) {
             out,
             "{indent}  {}: {}",
             text(reason, "code"),
-            plain(text(reason, "message"))
+            shown(text(reason, "message"))
         );
     }
 }
@@ -183,7 +176,7 @@ fn attempts(out: &mut String, indent: &str, task: &Value) {
                 out,
                 "{indent}    {}: {}",
                 text(failure, "code"),
-                plain(text(failure, "message"))
+                shown(text(failure, "message"))
             );
         }
         for call in attempt
@@ -197,9 +190,9 @@ fn attempts(out: &mut String, indent: &str, task: &Value) {
                 out,
                 "{indent}    {} {} {} → {}  {}.{} ms",
                 text(call, "kind"),
-                plain(text(call, "verb")),
-                plain(text(call, "target")),
-                plain(text(call, "outcome")),
+                shown(text(call, "verb")),
+                shown(text(call, "target")),
+                shown(text(call, "outcome")),
                 us / 1_000,
                 us % 1_000 / 100,
             );
@@ -213,9 +206,8 @@ pub fn log_row(row: &Value) -> String {
     let kind = text(row, "kind");
     let fields = row
         .get("fields")
-        .and_then(Value::as_str)
-        .and_then(|fields| serde_json::from_str::<Value>(fields).ok())
-        .and_then(|fields| fields.as_object().map(pairs))
+        .and_then(Value::as_object)
+        .map(pairs)
         .unwrap_or_default();
     let subject = if kind == "log" {
         String::new()
@@ -225,7 +217,7 @@ pub fn log_row(row: &Value) -> String {
     format!(
         "{at} {:<5} {subject}{}{fields}",
         text(row, "level"),
-        plain(text(row, "message"))
+        shown(text(row, "message"))
     )
 }
 
@@ -235,7 +227,7 @@ fn pairs(fields: &serde_json::Map<String, Value>) -> String {
         let value = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        let _ = write!(out, " {}={}", plain(name), plain(&value));
+        let _ = write!(out, " {}={}", shown(name), shown(&value));
     }
     out
 }
@@ -246,7 +238,15 @@ mod tests {
 
     #[test]
     fn a_hostile_log_line_stays_one_harmless_line() {
-        let shown = plain("a\x1b[2Jb\r\nc\u{202E}d 한글");
-        assert_eq!(shown, "a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{202e}d 한글");
+        let row = serde_json::json!({
+            "kind": "log", "level": "info", "message": "a\x1b[2Jb\r\nc\u{202E}d 한글",
+            "fields": { "n\u{7}": "x\ny" }, "at": "2026-01-01T00:00:00.000000Z",
+        });
+        let line = log_row(&row);
+        assert!(
+            line.contains("a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{202e}d 한글"),
+            "{line}"
+        );
+        assert!(line.ends_with(" n\\u{7}=x\\u{a}y"), "{line}");
     }
 }

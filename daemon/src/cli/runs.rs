@@ -8,6 +8,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::follow;
 use super::print;
+use crate::diagnostic::shown;
 
 /// Runs a command that speaks to the API.
 pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<Exit, CliError> {
@@ -143,7 +144,7 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
             "{} {}{item}: {}",
             print::text(row, "kind"),
             print::text(row, "task"),
-            print::plain(&data)
+            shown(&data)
         ));
         if let Some(origins) = row.get("origins").filter(|origins| origins.is_object()) {
             print::line(&format!("  from {origins}"));
@@ -155,14 +156,16 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
 async fn runs(client: &Client, arguments: &RunsArguments, json: bool) -> Result<Exit, CliError> {
     let mut path = format!("/v0/workflow-runs?limit={}", arguments.limit);
     if let Some(workflow) = &arguments.workflow {
-        path.push_str(&format!("&workflow={workflow}"));
+        path.push_str("&workflow=");
+        path.push_str(workflow.as_str());
     }
     if let Some(status) = &arguments.status {
         let safe: String = status
             .chars()
             .filter(|c| c.is_ascii_alphabetic() || *c == ',')
             .collect();
-        path.push_str(&format!("&status={safe}"));
+        path.push_str("&status=");
+        path.push_str(&safe);
     }
     let page = client.get(&path).await?;
     if json {
@@ -199,13 +202,11 @@ async fn logs(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
             .get(&format!("/v0/workflow-runs/{run}/logs?after={after}"))
             .await?;
         let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
-        let Some(last) = rows.last() else {
+        let last = rows.last().and_then(|row| row.get("eventId"));
+        let Some(last) = last.and_then(Value::as_i64) else {
             return Ok(Exit::Ok);
         };
-        after = last
-            .get("eventId")
-            .and_then(Value::as_i64)
-            .unwrap_or(i64::MAX);
+        after = last;
         for row in rows {
             print::line(&if json {
                 row.to_string()
@@ -228,7 +229,7 @@ async fn tasks(client: &Client, json: bool) -> Result<Exit, CliError> {
             print::text(module, "name"),
             print::text(module, "digest").get(7..19).unwrap_or_default(),
             module.get("sizeBytes").and_then(Value::as_u64).unwrap_or(0) / 1024,
-            print::plain(print::text(description, "summary")),
+            shown(print::text(description, "summary")),
         ));
     }
     problems(client).await
@@ -247,7 +248,7 @@ async fn workflows(client: &Client, json: bool) -> Result<Exit, CliError> {
                 .get(7..19)
                 .unwrap_or_default(),
             workflow.get("tasks").unwrap_or(&Value::Null),
-            print::plain(print::text(workflow, "description")),
+            shown(print::text(workflow, "description")),
         ));
     }
     problems(client).await

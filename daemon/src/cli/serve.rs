@@ -1,39 +1,82 @@
 //! `serve`: the daemon in the foreground, as systemd runs it.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Exit;
 use crate::config::Settings;
 use crate::daemon::Daemon;
 use crate::telemetry;
 
+/// A client that does not read its answer keeps the daemon no longer than this.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// Starts, serves until SIGTERM or SIGINT, drains, and says how it went.
 pub async fn serve(settings: Settings, environment: BTreeMap<String, String>) -> Exit {
     if let Err(error) = telemetry::start(&settings.log) {
         return Exit::Usage.because(error);
     }
-    let (mut terminate, mut interrupt) = match (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return Exit::Unreachable.because(error),
+    let mut orders = match StopOrders::listen() {
+        Ok(orders) => orders,
+        Err(error) => return Exit::Unreachable.because(error),
     };
     let daemon = match Daemon::start(settings, environment).await {
         Ok(daemon) => daemon,
         Err(error) => return Exit::Unreachable.because(error),
     };
-    let served = tokio::select! {
-        served = daemon.serve() => served,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+    tokio::select! {
+        () = daemon.settled() => {}
+        () = orders.received() => {
+            tracing::info!("stopping");
+            daemon.stop().await;
+            return Exit::Ok;
+        }
+    }
+    let mut serving = tokio::spawn(daemon.serve());
+    let broken = tokio::select! {
+        served = &mut serving => Some(served),
+        () = orders.received() => None,
     };
     tracing::info!("stopping");
     daemon.stop().await;
-    match served {
+    let served = match broken {
+        Some(served) => served,
+        None => match tokio::time::timeout(LAST_ANSWERS, serving).await {
+            Ok(served) => served,
+            Err(_) => {
+                tracing::warn!("a client did not read its answer; it is cut off");
+                return Exit::Ok;
+            }
+        },
+    };
+    match served.map_err(io::Error::other).and_then(|served| served) {
         Ok(()) => Exit::Ok,
-        Err(error) => Exit::Unreachable.because(error),
+        Err(error) => Exit::Unreachable.because(format!("the socket: {error}")),
+    }
+}
+
+/// The signals that end the daemon.
+struct StopOrders {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopOrders {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns when one of them comes.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::id::{ModuleName, SecretName};
-use crate::reload;
+use crate::reload::{self, Found};
 use crate::store::{self, Durability};
 use crate::workflow::environment::{Environment, ModuleFacts};
 use crate::workflow::{self, WorkflowSource};
@@ -24,7 +24,8 @@ pub struct Workbench {
 }
 
 impl Workbench {
-    /// Prepares the modules in `tasks/`, in a folder of its own: a running daemon is not disturbed.
+    /// Prepares the modules in `tasks/`. A running daemon is not disturbed: the store is one of its own,
+    /// and compiled code is shared by digest.
     pub async fn open(
         settings: &Settings,
         environment: &BTreeMap<String, String>,
@@ -54,28 +55,29 @@ impl Workbench {
             refused: Vec::new(),
             secrets: names,
         };
-        let Ok(entries) = fs::read_dir(&settings.paths.tasks) else {
-            return Ok(bench);
+        let tasks = settings.paths.tasks.as_path();
+        let unreadable = |cause| StartError::State {
+            path: tasks.to_owned(),
+            cause,
         };
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            let stem = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .and_then(|name| name.strip_suffix(".wasm"));
-            let Some(Ok(name)) = stem.map(str::parse::<ModuleName>) else {
+        for (file, found) in reload::folder(tasks, "wasm").map_err(unreadable)? {
+            let Some(name) = reload::module_name(&file) else {
                 continue;
             };
-            let prepared = match fs::read(&path) {
+            let read = match found {
+                Found::File(_) => fs::read(tasks.join(&file)).map_err(|error| error.to_string()),
+                Found::Refused(why) => Err(why),
+            };
+            let prepared = match read {
                 Ok(bytes) => sandbox
                     .prepare(bytes.into())
                     .await
                     .map_err(|problem| problem.to_string()),
-                Err(error) => Err(error.to_string()),
+                Err(why) => Err(why),
             };
             match prepared {
                 Ok(prepared) => drop(bench.modules.insert(name, reload::facts(&prepared))),
-                Err(problem) => bench.refused.push(format!("{} {problem}", path.display())),
+                Err(why) => bench.refused.push(format!("tasks/{file} {why}")),
             }
         }
         Ok(bench)

@@ -66,20 +66,11 @@ impl Reload {
         kind: ProblemKind,
         last_good: Option<Digest>,
     ) {
-        let text = match &kind {
-            ProblemKind::Invalid(diagnostics) => diagnostics
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n"),
-            ProblemKind::Refused(why) | ProblemKind::Unreachable(why) => why.clone(),
-            ProblemKind::Compiling => "compiling".to_owned(),
-        };
         if self
             .draft
             .problems
             .get(file)
-            .is_some_and(|known| same(&known.kind, &kind))
+            .is_some_and(|known| known.kind == kind)
         {
             return;
         }
@@ -87,7 +78,7 @@ impl Reload {
             tracing::info!(%file, "compiling");
         } else {
             let kept = last_good.map(|digest| digest.short());
-            tracing::warn!(%file, last_good = kept, "{text}");
+            tracing::warn!(%file, last_good = kept, "{}", kind.text());
         }
         let since = self.parts.clock.now();
         self.draft.problems.insert(
@@ -103,15 +94,5 @@ impl Reload {
     /// Notes that a file is live as it stands.
     pub(super) fn no_problem(&mut self, file: &str) {
         self.draft.problems.remove(file);
-    }
-}
-
-fn same(a: &ProblemKind, b: &ProblemKind) -> bool {
-    match (a, b) {
-        (ProblemKind::Invalid(a), ProblemKind::Invalid(b)) => a == b,
-        (ProblemKind::Refused(a), ProblemKind::Refused(b))
-        | (ProblemKind::Unreachable(a), ProblemKind::Unreachable(b)) => a == b,
-        (ProblemKind::Compiling, ProblemKind::Compiling) => true,
-        _ => false,
     }
 }

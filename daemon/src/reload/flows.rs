@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Reload;
 use super::files::FlowFile;
+use super::modules::module_name;
 use super::scan::{self, Found, ReadError};
 use crate::catalog::{Catalog, ProblemKind};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -116,10 +117,18 @@ impl Reload {
             let path = format!("flows/{name}");
             let broken = self.draft.problems.contains_key(path.as_str());
             if file.bytes.is_some()
-                && (broken || live.is_none_or(|live| uses(&live.workflow, module)))
+                && (broken || live.is_none_or(|live| live.workflow.uses(module)))
             {
                 file.stale = true;
             }
+        }
+    }
+
+    /// Files that did not go live may do so now that a name is free.
+    pub(super) fn mark_broken_stale(&mut self) {
+        for (name, file) in &mut self.flows {
+            let path = format!("flows/{name}");
+            file.stale |= file.bytes.is_some() && self.draft.problems.contains_key(path.as_str());
         }
     }
 
@@ -152,10 +161,7 @@ impl Reload {
         let modules = self
             .modules
             .iter()
-            .filter_map(|(name, file)| {
-                let module: ModuleName = name.strip_suffix(".wasm")?.parse().ok()?;
-                Some((module, file.facts.clone()?))
-            })
+            .filter_map(|(name, file)| Some((module_name(name)?, file.facts.clone()?)))
             .collect();
         Environment {
             modules,
@@ -268,6 +274,7 @@ pub fn compile(
         Some(workflow) => {
             let refused = unsupported(source, &workflow);
             if refused.is_empty() {
+                diagnostics.extend(idle(source, &workflow));
                 return Ok((workflow, diagnostics));
             }
             diagnostics.extend(refused);
@@ -300,10 +307,23 @@ fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> 
     if !workflow.triggers.is_empty() {
         refuse("[[on]]", "`[[on]]`");
     }
-    if workflow.concurrency.is_some() {
-        refuse("concurrency", "`concurrency`");
-    }
     found
+}
+
+/// What can be left unheeded without a run doing something else than the file says.
+fn idle(source: &WorkflowSource, workflow: &Workflow) -> Option<Diagnostic> {
+    let found = (!workflow.schedules.is_empty()).then(|| {
+        at(
+            source,
+            "[[schedule]]",
+            "schedules do not fire in this version of the daemon".to_owned(),
+            "start its runs with `flowweaver run`, from cron for example",
+        )
+    });
+    found.map(|remark| Diagnostic {
+        severity: Severity::Warning,
+        ..remark
+    })
 }
 
 fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Diagnostic {
@@ -316,13 +336,6 @@ fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Dia
         message,
         help: Some(help.to_owned()),
     }
-}
-
-fn uses(workflow: &Workflow, module: &ModuleName) -> bool {
-    workflow
-        .tasks
-        .iter()
-        .any(|task| matches!(&task.uses, Uses::Module { name, .. } if name == module))
 }
 
 fn children(catalog: &Catalog) -> BTreeMap<WorkflowName, WorkflowFacts> {

@@ -13,7 +13,8 @@ mod versions;
 mod watch;
 
 pub use flows::compile;
-pub use modules::facts;
+pub use modules::{facts, module_name};
+pub use scan::{Found, folder};
 pub use versions::{VersionError, Versions};
 
 use std::collections::BTreeMap;
@@ -78,10 +79,7 @@ pub struct Reload {
     modules: BTreeMap<String, ModuleFile>,
     /// The next catalog, built here and swapped when a pass changed it.
     draft: Catalog,
-    prepared: (
-        mpsc::UnboundedSender<Prepared>,
-        mpsc::UnboundedReceiver<Prepared>,
-    ),
+    prepared: (mpsc::Sender<Prepared>, mpsc::Receiver<Prepared>),
     retry_at: Option<Timestamp>,
     settled: signal::Sender<bool>,
 }
@@ -96,7 +94,8 @@ impl Reload {
             flows: BTreeMap::new(),
             modules: BTreeMap::new(),
             draft: Catalog::default(),
-            prepared: mpsc::unbounded_channel(),
+            // One at a time: who waits to hand over holds only the bytes it compiled anyway.
+            prepared: mpsc::channel(1),
             retry_at: None,
             settled,
         };

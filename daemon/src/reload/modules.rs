@@ -73,7 +73,7 @@ impl Reload {
     fn module_gone(&mut self, name: &str) -> Option<ModuleName> {
         self.modules.remove(name);
         self.no_problem(&self.module_path(name));
-        let module: ModuleName = name.strip_suffix(".wasm")?.parse().ok()?;
+        let module = module_name(name)?;
         tracing::info!(%module, "the module's file is gone");
         self.draft.modules.remove(module.as_str()).map(|_| module)
     }
@@ -85,11 +85,7 @@ impl Reload {
             .get(&name)
             .and_then(|file| file.facts.as_ref())
             .map(|facts| facts.digest);
-        if name
-            .strip_suffix(".wasm")
-            .and_then(|stem| stem.parse::<ModuleName>().ok())
-            .is_none()
-        {
+        if module_name(&name).is_none() {
             let why = "a module's file name is a lower-case letter, then letters, digits, '-' and '_', then `.wasm`";
             self.module_refused(&name, state, why.to_owned(), live);
             return;
@@ -136,21 +132,31 @@ impl Reload {
                 .await
                 .map_err(|problem| problem.to_string());
             // The loop that waits for it is gone only when the daemon stops.
-            drop(done.send(Prepared {
-                name,
-                bytes,
-                result,
-            }));
+            let _ = done
+                .send(Prepared {
+                    name,
+                    bytes,
+                    result,
+                })
+                .await;
         });
     }
 
     fn module_refused(&mut self, name: &str, state: Found, why: String, live: Option<Digest>) {
+        self.not_wanted(name);
         if let Some(file) = self.modules.get_mut(name) {
             file.found = Some(state);
-            file.digest = None;
         }
         let path = self.module_path(name);
         self.problem(&path, ProblemKind::Refused(why), live);
+    }
+
+    /// What stands in the file does not become live: nobody waits for it any longer, and workflows
+    /// that need it say so instead of "compiling".
+    fn not_wanted(&mut self, name: &str) {
+        if let Some(file) = self.modules.get_mut(name) {
+            file.digest = None;
+        }
     }
 
     /// A compilation ended: what it gave goes live unless the file has changed again since.
@@ -173,14 +179,12 @@ impl Reload {
         let (facts, description) = match result {
             Ok(prepared) => (facts(&prepared), Arc::clone(&prepared.description_json)),
             Err(why) => {
+                self.not_wanted(&name);
                 self.problem(&path, ProblemKind::Refused(why), live);
                 return;
             }
         };
-        let Some(module) = name
-            .strip_suffix(".wasm")
-            .and_then(|stem| stem.parse::<ModuleName>().ok())
-        else {
+        let Some(module) = module_name(&name) else {
             return;
         };
         let now = self.parts.clock.now();
@@ -189,7 +193,7 @@ impl Reload {
             name: module.clone(),
             size_bytes: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
             description,
-            imports: serde_json::to_string(&facts.imports).unwrap_or_default(),
+            imports: serde_json::json!(facts.imports).to_string(),
             created_at: now,
         };
         if let Err(error) = self.parts.store.put_module(&row, &bytes).await {
@@ -198,6 +202,7 @@ impl Reload {
                 ProblemKind::Unreachable(format!("cannot be kept: {error}")),
                 live,
             );
+            self.not_wanted(&name);
             // Forgetting the stamp makes the next look read it again.
             if let Some(file) = self.modules.get_mut(&name) {
                 file.found = None;
@@ -221,6 +226,11 @@ impl Reload {
         }
         self.mark_users_stale(&module);
     }
+}
+
+/// The module that a file in `tasks/` holds, by its name.
+pub fn module_name(file: &str) -> Option<ModuleName> {
+    file.strip_suffix(".wasm")?.parse().ok()
 }
 
 /// What the compiler must know of a prepared module.

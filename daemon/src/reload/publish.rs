@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::Reload;
 use super::files::FlowFile;
 use crate::catalog::{LiveWorkflow, ProblemKind};
@@ -111,6 +113,7 @@ impl Reload {
                 }
                 tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
                 self.draft.workflows.remove(&(OrganizationId::ROOT, live));
+                self.mark_broken_stale();
             }
             self.flows.remove(&name);
             self.no_problem(&self.flow_path(&name));
@@ -182,16 +185,15 @@ fn version_row(
             Uses::Workflow { .. } => None,
         })
         .collect();
-    let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "{}".to_owned());
     VersionRow {
         version: workflow.version,
         organization_id: OrganizationId::ROOT,
         workflow_name: workflow.name.clone(),
         file: source.file.to_string(),
         source: Arc::clone(&source.text),
-        vars: json(serde_json::to_string(&environment.vars)),
-        ceilings: json(serde_json::to_string(&environment.ceilings)),
-        modules: json(serde_json::to_string(&modules)),
+        vars: json!(environment.vars).to_string(),
+        ceilings: json!(environment.ceilings).to_string(),
+        modules: json!(modules).to_string(),
         created_at: now,
     }
 }

@@ -10,7 +10,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::broker::journal::{Journal, Line};
+// A line longer than the journal takes is cut into several here, so that nothing of it is lost.
+use crate::broker::journal::{Journal, LINE_BYTES_MAX, Line};
 use crate::clock::{Clock as _, SystemClock};
 use crate::run::status::Level;
 
@@ -18,8 +19,6 @@ use crate::run::status::Level;
 const BYTES_MAX: usize = 1 << 20;
 /// Two streams at their limit leave the journal (10,000 lines) room for the task's own lines.
 const LINES_MAX: usize = 4_000;
-/// A line longer than this is cut into several.
-const LINE_BYTES_MAX: usize = 16 << 10;
 /// What a guest may write in one call; larger writes come in pieces.
 const PERMIT: usize = 64 << 10;
 

@@ -44,6 +44,7 @@ impl Ticker {
         let handle = thread::Builder::new()
             .name("epoch".to_owned())
             .spawn(move || shared.tick(&engines))?;
+        // Set here only, so it cannot have been set before.
         let _ = ticker.thread.set(handle.thread().clone());
         Ok(ticker)
     }

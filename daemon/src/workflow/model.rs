@@ -74,6 +74,13 @@ impl Workflow {
         &self.jobs[index.0 as usize]
     }
 
+    /// Whether a task of it runs this module.
+    pub fn uses(&self, module: &ModuleName) -> bool {
+        self.tasks
+            .iter()
+            .any(|task| matches!(&task.uses, Uses::Module { name, .. } if name == module))
+    }
+
     /// The position of the task with this name.
     pub fn task_named(&self, name: &str) -> Option<TaskIndex> {
         let at = self
