@@ -147,6 +147,13 @@ async fn stream(
 struct Live {
     screen: MultiProgress,
     tasks: BTreeMap<String, ProgressBar>,
+    /// Tasks and items by the id that log lines carry, as events have named them.
+    names: BTreeMap<String, String>,
+}
+
+/// An event of a task says `NAME: what` or `NAME[ITEM]: what`, or the name alone.
+fn subject(message: &str) -> (&str, &str) {
+    message.split_once(": ").unwrap_or((message, ""))
 }
 
 impl Live {
@@ -175,16 +182,29 @@ impl Live {
                 tasks.entry(name.to_owned()).or_insert(bar);
             }
         }
-        Self { screen, tasks }
+        Self {
+            screen,
+            tasks,
+            names: BTreeMap::new(),
+        }
     }
 
     fn event(&mut self, row: &Value) {
         let kind = print::text(row, "kind");
-        let task = row
-            .get("fields")
-            .map(|fields| print::text(fields, "task"))
-            .unwrap_or_default();
-        let message = shown(print::text(row, "message"));
+        let unit = print::text(row, "taskRunId");
+        let mut note = shown(print::text(row, "message"));
+        if kind.starts_with("task.") {
+            let (subject, rest) = subject(&note);
+            self.names.insert(unit.to_owned(), subject.to_owned());
+            note = rest.to_owned();
+        }
+        let Some(subject) = self.names.get(unit) else {
+            return;
+        };
+        let (task, item) = match subject.split_once('[') {
+            Some((task, _)) => (task, true),
+            None => (subject.as_str(), false),
+        };
         let Some(bar) = self.tasks.get(task) else {
             return;
         };
@@ -196,15 +216,13 @@ impl Live {
                 bar.reset_elapsed();
                 bar.enable_steady_tick(TICK);
             }
-            "log" | "progress" | "task.retrying" => bar.set_message(message),
+            "log" | "progress" | "task.retrying" => bar.set_message(note),
+            "task.succeeded" | "task.failed" | "task.skipped" | "task.cancelled" if item => {
+                bar.set_message(format!("{subject} {}", kind.trim_start_matches("task.")));
+            }
             "task.succeeded" | "task.failed" | "task.skipped" | "task.cancelled" => {
-                let status = kind.trim_start_matches("task.");
-                bar.set_prefix(format!("  {} {task:<22} ", print::mark(status)));
-                let note = if status == "succeeded" {
-                    String::new()
-                } else {
-                    message
-                };
+                let mark = print::mark(kind.trim_start_matches("task."));
+                bar.set_prefix(format!("  {mark} {task:<22} "));
                 bar.finish_with_message(note);
             }
             _ => {}
@@ -215,5 +233,27 @@ impl Live {
     fn clear(self) {
         // A terminal that went away needs no clearing.
         let _ = self.screen.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_reach_the_line_of_their_task_and_lines_follow_them_by_id() {
+        let view = json!({ "jobRuns": [{ "job": "j", "taskRuns": [{ "task": "first" }, { "task": "each" }] }] });
+        let mut live = Live::new(&view);
+        let row = |kind: &str, unit: &str, message: &str| json!({ "kind": kind, "taskRunId": unit, "message": message });
+        live.event(&row("task.started", "A", "first"));
+        live.event(&row("log", "A", "half\nway"));
+        assert_eq!(live.tasks["first"].message(), "half\\u{a}way");
+        live.event(&row("task.started", "B", "each[0]"));
+        live.event(&row("task.succeeded", "B", "each[0]"));
+        assert!(!live.tasks["each"].is_finished());
+        live.event(&row("task.failed", "A", "first: exit: the task ended: 3"));
+        assert!(live.tasks["first"].is_finished());
+        assert_eq!(live.tasks["first"].message(), "exit: the task ended: 3");
     }
 }

@@ -10,7 +10,7 @@ mod tests;
 pub use sections::{
     DatabaseMode, DatabaseSection, Durability, EngineSection, LimitsSection, LogFormat, LogSection,
     NetworkSection, PathsSection, ReloadSection, SecretsSection, Settings, StoreSection,
-    WorkflowSection,
+    WorkflowSection, sqlite_path,
 };
 
 use std::collections::BTreeMap;
@@ -72,9 +72,7 @@ pub fn load(
         }
     };
     let mut settings = parse(path, &text, environment)?;
-    settings
-        .paths
-        .rebase(path.parent().unwrap_or(Path::new("")));
+    settings.rebase(path.parent().unwrap_or(Path::new("")));
     Ok(settings)
 }
 

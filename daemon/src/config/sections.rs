@@ -42,6 +42,34 @@ pub struct Settings {
     pub reload: ReloadSection,
 }
 
+impl Settings {
+    /// Makes every relative path one below `base`.
+    pub(super) fn rebase(&mut self, base: &Path) {
+        let paths = &mut self.paths;
+        for path in [&mut paths.flows, &mut paths.tasks, &mut paths.state]
+            .into_iter()
+            .chain(&mut self.secrets.folder)
+        {
+            *path = base.join(&path);
+        }
+        let databases = self.databases.values_mut().map(|section| &mut section.url);
+        for url in databases.chain([&mut self.store.url]) {
+            if let Some(path) = sqlite_path(url) {
+                *url = format!("{SQLITE}{}", base.join(path).display());
+            }
+        }
+    }
+}
+
+/// How the URL of a database in a file begins.
+const SQLITE: &str = "sqlite:";
+
+/// The file behind `sqlite:PATH` or `sqlite://PATH`; none for a database of another kind.
+pub fn sqlite_path(url: &str) -> Option<&Path> {
+    let path = url.strip_prefix(SQLITE)?;
+    Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
+}
+
 /// `[paths]`: relative ones are relative to the file's folder.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,14 +88,6 @@ impl Default for PathsSection {
             flows: "flows".into(),
             tasks: "tasks".into(),
             state: "state".into(),
-        }
-    }
-}
-
-impl PathsSection {
-    pub(super) fn rebase(&mut self, base: &Path) {
-        for path in [&mut self.flows, &mut self.tasks, &mut self.state] {
-            *path = base.join(&path);
         }
     }
 }
@@ -179,6 +199,7 @@ impl Default for EngineSection {
     fn default() -> Self {
         Self {
             slots: 64,
+            // A script's burst fits; each is some kilobytes while it waits.
             queue: 100_000,
             drain: Span(Duration::from_secs(60)),
         }

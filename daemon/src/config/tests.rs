@@ -52,3 +52,57 @@ fn a_missing_file_is_an_error_only_when_it_was_named() {
     ));
     assert!(load(None, &BTreeMap::new()).is_ok());
 }
+
+#[test]
+fn relative_paths_are_relative_to_the_files_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE_NAME);
+    let text = "[store]\nurl = \"sqlite:runs.db\"\n[secrets]\nfolder = \"keys\"\n\
+        [databases.blog]\nurl = \"sqlite:///var/blog.db\"\n[databases.near]\nurl = \"sqlite://near.db\"\n";
+    fs::write(&file, text).unwrap();
+    let settings = load(Some(&file), &BTreeMap::new()).unwrap();
+    let below = |name: &str| folder.path().join(name);
+    assert_eq!(settings.paths.flows, below("flows"));
+    assert_eq!(settings.secrets.folder, Some(below("keys")));
+    assert_eq!(sqlite_path(&settings.store.url), Some(&*below("runs.db")));
+    let urls: Vec<_> = settings
+        .databases
+        .values()
+        .map(|d| sqlite_path(&d.url))
+        .collect();
+    assert_eq!(
+        urls,
+        [Some(Path::new("/var/blog.db")), Some(&*below("near.db"))]
+    );
+}
+
+/// The settings page is one file with every key at its default, and examples of what has none.
+#[test]
+fn the_settings_page_names_every_key_with_its_default() {
+    let page = include_str!("../../../docs/settings.md");
+    let text = page
+        .split_once("```toml\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .map(|(text, _)| text)
+        .unwrap();
+    parse(Path::new("docs/settings.md"), text, &BTreeMap::new()).unwrap();
+    let written: toml::Table = toml::from_str(text).unwrap();
+    let defaults = serde_json::to_value(Settings::default()).unwrap();
+    let mut missing = Vec::new();
+    for (section, keys) in defaults.as_object().unwrap() {
+        for (key, default) in keys.as_object().unwrap() {
+            let found = written.get(section).and_then(|keys| keys.get(key));
+            let as_written = found.map(|value| serde_json::to_value(value).unwrap());
+            // An absent default is shown by an example.
+            let same = as_written.as_ref() == Some(default) || default.is_null();
+            if found.is_none() || !same {
+                missing.push(format!("[{section}] {key} = {default}, not {as_written:?}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    // Sections by name have no default; their keys are those that a full one shows.
+    for key in ["url", "mode", "tables", "timeout"] {
+        assert!(written["databases"]["blog"].get(key).is_some(), "{key}");
+    }
+}

@@ -80,9 +80,7 @@ pub(super) fn broker(
         allow.push(entry);
     }
     let url = store_url(settings);
-    let own = url
-        .strip_prefix("sqlite:")
-        .map(|path| PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
+    let own = config::sqlite_path(&url).map(Path::to_owned);
     let databases = settings
         .databases
         .iter()

@@ -392,25 +392,15 @@ impl Conductor {
         let now = self.now();
         // It stays here until the store has the end, so that a lost commit is tried again.
         self.arriving.entry(run).or_default().epoch = row.lease_epoch;
-        self.outbox.push_back(Transition {
-            run_id: run,
-            lease_epoch: row.lease_epoch,
-            expected_revision: revision,
-            run: RunChange::Update(RunUpdate {
-                status: Status::Failed,
-                started_at: row.started_at,
-                finished_at: Some(now),
-                tolerated_failures: row.tolerated_failures,
-                failure_code: Some(code.to_owned()),
-                failure_message: Some(why.to_owned()),
-            }),
-            jobs: Vec::new(),
-            tasks: Vec::new(),
-            attempts: Vec::new(),
-            io: Vec::new(),
-            host_calls: Vec::new(),
-            logs: Vec::new(),
-            consumed: Vec::new(),
+        let failed = RunChange::Update(RunUpdate {
+            status: Status::Failed,
+            started_at: row.started_at,
+            finished_at: Some(now),
+            tolerated_failures: row.tolerated_failures,
+            failure_code: Some(code.to_owned()),
+            failure_message: Some(why.to_owned()),
         });
+        self.outbox
+            .push_back(Transition::of_run(run, row.lease_epoch, revision, failed));
     }
 }

@@ -144,25 +144,17 @@ impl Errands {
         else {
             return Ok(Vec::new());
         };
+        let same = RunChange::Update(RunUpdate {
+            status: run.status,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            tolerated_failures: run.tolerated_failures,
+            failure_code: run.failure_code,
+            failure_message: run.failure_message,
+        });
         let transition = Transition {
-            run_id: run.run_id,
-            lease_epoch: run.lease_epoch,
-            expected_revision: run.revision,
-            run: RunChange::Update(RunUpdate {
-                status: run.status,
-                started_at: run.started_at,
-                finished_at: run.finished_at,
-                tolerated_failures: run.tolerated_failures,
-                failure_code: run.failure_code,
-                failure_message: run.failure_message,
-            }),
-            jobs: Vec::new(),
-            tasks: Vec::new(),
-            attempts: Vec::new(),
-            io: Vec::new(),
-            host_calls: Vec::new(),
-            logs: Vec::new(),
             consumed: vec![order.command_id],
+            ..Transition::of_run(run.run_id, run.lease_epoch, run.revision, same)
         };
         store.commit(&[transition]).await
     }

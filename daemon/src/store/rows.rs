@@ -39,6 +39,25 @@ pub struct Transition {
     pub consumed: Vec<CommandId>,
 }
 
+impl Transition {
+    /// One that changes the run itself and nothing else.
+    pub fn of_run(run_id: RunId, lease_epoch: i64, expected_revision: i64, run: RunChange) -> Self {
+        Self {
+            run_id,
+            lease_epoch,
+            expected_revision,
+            run,
+            jobs: Vec::new(),
+            tasks: Vec::new(),
+            attempts: Vec::new(),
+            io: Vec::new(),
+            host_calls: Vec::new(),
+            logs: Vec::new(),
+            consumed: Vec::new(),
+        }
+    }
+}
+
 /// What happens to the run's own row.
 #[derive(Debug, Clone)]
 pub enum RunChange {
