@@ -87,15 +87,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let shown = json(command(&["--json", "run", "show", &id]))?;
     let title = output(&shown, "compose", "title").ok_or("no title")?;
     let url = output(&shown, "publish", "post_url").ok_or("no address")?;
-    let page = reqwest::Client::builder()
-        .no_proxy()
-        .build()?
-        .get(&url)
-        .send()
-        .await?
-        .error_for_status()?
-        .text()
-        .await?;
+    let page = fetch(&url)?;
     if !page.contains(&title) {
         return Err(format!("the page at {url} does not show the title").into());
     }

@@ -79,28 +79,39 @@ async fn each_event(
                 format!("the daemon answered {} to {path}", reply.status()),
             ));
         }
+        let before = last;
         let mut body = reply.into_body();
         let mut rest = Vec::new();
-        while let (false, Some(Ok(frame))) = (ended, body.frame().await) {
-            let Some(bytes) = frame.data_ref() else {
-                continue;
+        while !ended {
+            let Some(Ok(frame)) = body.frame().await else {
+                break;
             };
-            rest.extend_from_slice(bytes);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                let Some(row) = line
-                    .strip_prefix(b"data:")
-                    .and_then(|data| serde_json::from_slice::<Value>(data).ok())
-                else {
-                    continue;
-                };
+            rest.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
+            for row in take_rows(&mut rest) {
                 last = row.get("event_id").and_then(Value::as_i64).unwrap_or(last);
                 ended = ended || print::text(&row, "kind") == "run.finished";
                 see(&row);
             }
         }
+        if !ended && last == before {
+            let text = format!("the daemon ended the stream; run {run} continues when it is back");
+            return Err(CliError::new(Exit::Unreachable, text));
+        }
     }
     Ok(())
+}
+
+/// Takes the complete lines off a stream's bytes and gives the rows among them.
+fn take_rows(bytes: &mut Vec<u8>) -> Vec<Value> {
+    let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+        return Vec::new();
+    };
+    let whole: Vec<u8> = bytes.drain(..=end).collect();
+    let data = whole
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_prefix(b"data:"));
+    data.filter_map(|data| serde_json::from_slice(data).ok())
+        .collect()
 }
 
 /// The live tree: one line a task, redrawn in place.

@@ -15,6 +15,7 @@ pub fn start(settings: &LogSection) -> Result<(), String> {
         EnvFilter::try_new(&settings.filter).map_err(|error| format!("[log] filter: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match settings.format {
         LogFormat::Text => builder.try_init(),
