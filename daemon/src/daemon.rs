@@ -123,14 +123,19 @@ impl Daemon {
         api::serve_socket(&self.state, self.router.clone(), self.stop.clone()).await
     }
 
-    /// Takes no new work, lets running attempts finish within the drain time, and ends.
-    pub async fn stop(self) {
+    /// Takes no new work and lets running attempts finish within the drain time; what has not
+    /// finished then is given back without spending an attempt.
+    pub async fn drain(&self) {
         let drained = self.engine.drain(self.drain).await;
         tracing::info!(
             released = drained.released,
             stopped = drained.stopped,
             "drained"
         );
+    }
+
+    /// Ends what [`Daemon::drain`] left: the socket and the reload loop.
+    pub async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.reload.await {
             tracing::error!(%error, "the reload loop ended badly");

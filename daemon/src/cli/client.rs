@@ -55,6 +55,7 @@ impl Client {
     /// Ends what was started here.
     pub async fn close(self) {
         if let Way::Process(daemon, _) = self.0 {
+            daemon.drain().await;
             daemon.stop().await;
         }
     }

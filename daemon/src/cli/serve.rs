@@ -25,12 +25,19 @@ pub async fn serve(settings: Settings, environment: BTreeMap<String, String>) ->
         Ok(daemon) => daemon,
         Err(error) => return Exit::Unreachable.because(error),
     };
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        // The socket answers to the end, so that one can see what is being waited for.
+        daemon.drain().await;
+    };
     let served = tokio::select! {
         served = daemon.serve() => served,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = stopped => Ok(()),
     };
-    tracing::info!("stopping");
     daemon.stop().await;
     match served {
         Ok(()) => Exit::Ok,
