@@ -117,13 +117,16 @@ fn take_rows(bytes: &mut Vec<u8>) -> Vec<Value> {
 /// The live tree: one line a task, redrawn in place.
 struct Live {
     screen: MultiProgress,
+    heads: Vec<ProgressBar>,
     tasks: BTreeMap<String, ProgressBar>,
+    /// Which task a task run belongs to, once it has begun.
+    begun: BTreeMap<String, String>,
 }
 
 impl Live {
     fn new(view: &Value) -> Self {
         let screen = MultiProgress::new();
-        let mut tasks = BTreeMap::new();
+        let (mut heads, mut tasks) = (Vec::new(), BTreeMap::new());
         let quiet = ProgressStyle::with_template("{prefix}{msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         for job in view
@@ -133,7 +136,8 @@ impl Live {
             .flatten()
         {
             let head = screen.add(ProgressBar::new_spinner().with_style(quiet.clone()));
-            head.finish_with_message(print::text(job, "job").to_owned());
+            head.set_message(print::text(job, "job").to_owned());
+            heads.push(head);
             for task in job
                 .get("taskRuns")
                 .and_then(Value::as_array)
@@ -146,20 +150,28 @@ impl Live {
                 tasks.entry(name.to_owned()).or_insert(bar);
             }
         }
-        Self { screen, tasks }
+        Self {
+            screen,
+            heads,
+            tasks,
+            begun: BTreeMap::new(),
+        }
     }
 
     fn event(&mut self, row: &Value) {
-        let kind = print::text(row, "kind");
-        let fields = row
-            .get("fields")
-            .and_then(Value::as_str)
-            .and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let task = fields
-            .as_ref()
-            .map(|fields| print::text(fields, "task"))
-            .unwrap_or_default();
-        let message = print::plain(print::text(row, "message"));
+        let (kind, message) = (
+            print::text(row, "kind"),
+            print::plain(print::text(row, "message")),
+        );
+        let task_run = print::text(row, "task_run_id");
+        if kind == "task.started" {
+            // The message is the task's name, with the item's position where there is one.
+            let task = message.split(['[', ':']).next().unwrap_or_default();
+            self.begun.insert(task_run.to_owned(), task.to_owned());
+        }
+        let Some(task) = self.begun.get(task_run) else {
+            return;
+        };
         let Some(bar) = self.tasks.get(task) else {
             return;
         };
@@ -188,6 +200,9 @@ impl Live {
 
     /// Takes the live lines away; the final tree is printed in their place.
     fn clear(self) {
+        for bar in self.heads.iter().chain(self.tasks.values()) {
+            bar.finish_and_clear();
+        }
         // A terminal that went away needs no clearing.
         let _ = self.screen.clear();
     }
