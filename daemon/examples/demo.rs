@@ -3,6 +3,8 @@
 //!
 //! It drives the real binaries; nothing of the product lives here.
 
+#![allow(clippy::print_stdout, reason = "the demo tells what it did")]
+
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -87,15 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let shown = json(command(&["--json", "run", "show", &id]))?;
     let title = output(&shown, "compose", "title").ok_or("no title")?;
     let url = output(&shown, "publish", "post_url").ok_or("no address")?;
-    let page = reqwest::Client::builder()
-        .no_proxy()
-        .build()?
-        .get(&url)
-        .send()
-        .await?
-        .error_for_status()?
-        .text()
-        .await?;
+    let page = fetch(&url)?;
     if !page.contains(&title) {
         return Err(format!("the page at {url} does not show the title").into());
     }

@@ -2,6 +2,12 @@
 //!
 //! It reads the tree as text; what the code does is other tests' business.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is the report"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -35,7 +35,7 @@ pub async fn check(
         Err(error) => return Exit::Unreachable.because(error),
     };
     let mut found: Vec<Diagnostic> = Vec::new();
-    let mut unreadable = false;
+    let mut unreadable = 0;
     for problem in bench.refused_modules() {
         print::aside(&format!("warning: {problem}"));
     }
@@ -43,7 +43,7 @@ pub async fn check(
         match fs::read(file) {
             Ok(bytes) => found.extend(bench.check(&display(file), &bytes)),
             Err(error) => {
-                unreadable = true;
+                unreadable += 1;
                 Exit::Usage.because(format!("{}: {error}", file.display()));
             }
         }
@@ -54,17 +54,15 @@ pub async fn check(
         .count();
     if json {
         print::value(&Value::Array(found.iter().map(as_json).collect()));
-    } else if found.is_empty() {
-        print::line(&format!(
-            "{} checked, nothing to remark",
-            count(files.len())
-        ));
-    } else {
+    } else if found.is_empty() && unreadable < files.len() {
+        let read = count(files.len() - unreadable);
+        print::line(&format!("{read} checked, nothing to remark"));
+    } else if !found.is_empty() {
         print::line(&diagnostic::render(&found));
     }
     match (unreadable, errors) {
-        (true, _) => Exit::Usage,
-        (false, 0) => Exit::Ok,
+        (1.., _) => Exit::Usage,
+        (0, 0) => Exit::Ok,
         _ => Exit::Failed,
     }
 }

@@ -125,14 +125,7 @@ async fn stream(
             continue;
         };
         rest.extend_from_slice(bytes);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            let Some(row) = line
-                .strip_prefix(b"data:")
-                .and_then(|data| serde_json::from_slice::<Value>(data).ok())
-            else {
-                continue;
-            };
+        for row in take_rows(&mut rest) {
             *last = row.get("eventId").and_then(Value::as_i64).unwrap_or(*last);
             see(&row);
             if print::text(&row, "kind") == "run.finished" {
@@ -143,9 +136,23 @@ async fn stream(
     Ok(false)
 }
 
+/// Takes the complete lines off a stream's bytes and gives the rows among them.
+fn take_rows(bytes: &mut Vec<u8>) -> Vec<Value> {
+    let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+        return Vec::new();
+    };
+    let whole: Vec<u8> = bytes.drain(..=end).collect();
+    let data = whole
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_prefix(b"data:"));
+    data.filter_map(|data| serde_json::from_slice(data).ok())
+        .collect()
+}
+
 /// The live tree: one line a task, redrawn in place.
 struct Live {
     screen: MultiProgress,
+    heads: Vec<ProgressBar>,
     tasks: BTreeMap<String, ProgressBar>,
     /// Tasks and items by the id that log lines carry, as events have named them.
     names: BTreeMap<String, String>,
@@ -159,7 +166,7 @@ fn subject(message: &str) -> (&str, &str) {
 impl Live {
     fn new(view: &Value) -> Self {
         let screen = MultiProgress::new();
-        let mut tasks = BTreeMap::new();
+        let (mut heads, mut tasks) = (Vec::new(), BTreeMap::new());
         let quiet = ProgressStyle::with_template("{prefix}{msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         for job in view
@@ -169,7 +176,8 @@ impl Live {
             .flatten()
         {
             let head = screen.add(ProgressBar::new_spinner().with_style(quiet.clone()));
-            head.finish_with_message(print::text(job, "job").to_owned());
+            head.set_message(print::text(job, "job").to_owned());
+            heads.push(head);
             for task in job
                 .get("taskRuns")
                 .and_then(Value::as_array)
@@ -184,6 +192,7 @@ impl Live {
         }
         Self {
             screen,
+            heads,
             tasks,
             names: BTreeMap::new(),
         }
@@ -231,6 +240,9 @@ impl Live {
 
     /// Takes the live lines away; the final tree is printed in their place.
     fn clear(self) {
+        for bar in self.heads.iter().chain(self.tasks.values()) {
+            bar.finish_and_clear();
+        }
         // A terminal that went away needs no clearing.
         let _ = self.screen.clear();
     }

@@ -145,12 +145,11 @@ fn task_line(out: &mut String, lead: &str, task: &Value) {
 
 fn reason(out: &mut String, indent: &str, reason: Option<&Value>) {
     if let Some(reason) = reason.filter(|reason| reason.is_object()) {
-        let _ = writeln!(
-            out,
-            "{indent}  {}: {}",
-            text(reason, "code"),
-            shown(text(reason, "message"))
-        );
+        let message = match text(reason, "message") {
+            "" => String::new(),
+            message => format!(": {}", shown(message)),
+        };
+        let _ = writeln!(out, "{indent}  {}{message}", text(reason, "code"));
     }
 }
 

@@ -9,6 +9,7 @@ use super::exit::{CliError, Exit};
 use super::follow;
 use super::print;
 use crate::diagnostic::shown;
+use crate::id::WorkflowName;
 
 /// Runs a command that speaks to the API.
 pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<Exit, CliError> {
@@ -85,10 +86,47 @@ async fn run(client: &Client, arguments: RunArguments, json: bool) -> Result<Exi
         .into_iter()
         .collect();
     let path = format!("/v0/workflows/{workflow}/run");
-    let accepted = client
+    let accepted = match client
         .call(Method::POST, &path, &headers, Some(&body))
-        .await?;
+        .await
+    {
+        Err(refusal) if refusal.exit == Exit::Refused => {
+            return Err(explain(client, &workflow, refusal).await);
+        }
+        answer => answer?,
+    };
     begun(client, &accepted, arguments.detach, json).await
+}
+
+/// Adds to a refusal what would help: a workflow with a similar name, or the files that are broken.
+async fn explain(client: &Client, workflow: &WorkflowName, mut refusal: CliError) -> CliError {
+    let Ok(Value::Array(known)) = client.get("/v0/workflows").await else {
+        return refusal;
+    };
+    let names: Vec<&str> = known
+        .iter()
+        .map(|workflow| print::text(workflow, "name"))
+        .collect();
+    if names.contains(&workflow.as_str()) {
+        return refusal;
+    }
+    let near = names.iter().max_by(|a, b| {
+        let likeness = |name: &str| strsim::jaro_winkler(name, workflow.as_str());
+        likeness(a).total_cmp(&likeness(b))
+    });
+    refusal.message = match near {
+        Some(near) => format!("there is no workflow `{workflow}`; did you mean `{near}`?"),
+        None => format!("there is no workflow `{workflow}`"),
+    };
+    if let Ok(Value::Array(problems)) = client.get("/v0/problems").await {
+        for problem in &problems {
+            let (file, text) = (print::text(problem, "file"), print::text(problem, "text"));
+            refusal
+                .message
+                .push_str(&format!("\n\n{file} is not live as it stands:\n{text}"));
+        }
+    }
+    refusal
 }
 
 async fn rerun(client: &Client, arguments: RerunArguments, json: bool) -> Result<Exit, CliError> {
