@@ -55,6 +55,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("sandbox", "bindings"),
     // Key-value state is a table.
     ("broker", "store"),
+    // A run's tree is drawn from its version, which `reload` makes from the store.
+    ("api", "reload"),
     // Commands start the daemon in their own process when none runs.
     ("cli", "daemon"),
     ("main", "cli"),
@@ -73,9 +75,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry/"]),
     (
         "toml",
-        &["config/", "workflow/source.rs", "workflow/decode"],
+        &[
+            "config/",
+            "workflow/source.rs",
+            // What has not been decoded yet is handed on under the names that this file gives it.
+            "workflow/decode",
+            "workflow/value.rs",
+        ],
     ),
-    ("minijinja", &["workflow/expression"]),
+    ("minijinja", &["workflow/jinja.rs"]),
     ("croner", &["workflow/cron.rs"]),
     ("sqlparser", &["broker/sql/"]),
 ];
@@ -284,6 +292,10 @@ fn nobody_sleeps_in_place_of_an_event() {
         "daemon/src/clock.rs",
         "daemon/examples/demo_world/",
         "daemon/tests/tidy.rs",
+        // A guest that waits as long as it is told to: waiting is what it is for.
+        "task-sdk/examples/add_field.rs",
+        // A server that sends a byte now and then for ever: being slow is what it is for.
+        "daemon/tests/broker_world/",
     ];
     let mut wrong = Vec::new();
     for (path, text) in sources() {
@@ -342,9 +354,7 @@ fn unsafe_code_stands_only_where_compiled_code_is_loaded() {
 fn every_dependency_says_why_it_is_here() {
     let mut wrong = Vec::new();
     for path in files(&root(), "toml") {
-        if path.file_name().is_none_or(|name| name != "Cargo.toml")
-            || path.parent() == Some(&root())
-        {
+        if path.file_name().is_none_or(|name| name != "Cargo.toml") {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -352,7 +362,11 @@ fn every_dependency_says_why_it_is_here() {
         for (at, line) in text.lines().enumerate() {
             if line.starts_with('[') {
                 section = line;
-            } else if section.contains("dependencies") && line.contains('=') && !line.contains('#')
+            } else if section.contains("dependencies")
+                && line.contains('=')
+                && !line.contains('#')
+                // The workspace's manifest, which is checked too, says why for all who share one.
+                && !line.ends_with(".workspace = true")
             {
                 wrong.push(format!("{}:{}: {line}", path.display(), at + 1));
             }

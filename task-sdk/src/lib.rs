@@ -1,7 +1,9 @@
-#![doc = include_str!("../README.md")]
+//! Writing FlowWeaver tasks in Rust.
 //!
 //! This crate holds the author's side of the contract in `wit/`: the attribute, the types that cross the
 //! boundary, a client for each capability, and fake brokers for native tests. The host's side is not here.
+//!
+#![doc = include_str!("../README.md")]
 
 // The attribute's glue and the generated bindings name this crate by its public name.
 extern crate self as flowweaver_task;

@@ -6,11 +6,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::print;
 use crate::diagnostic::shown;

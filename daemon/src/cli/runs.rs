@@ -1,10 +1,9 @@
 //! The commands about runs and modules: each one call to the API and one way to print it.
 
-use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArguments};
-use super::client::Client;
+use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::follow;
 use super::print;

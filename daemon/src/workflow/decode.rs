@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+pub(super) use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Section, Shape};
 use super::report::{Report, suggestion};

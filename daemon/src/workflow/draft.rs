@@ -7,9 +7,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use toml::de::{DeTable, DeValue};
 
-use super::decode::{At, Entry, Fields, Node, parsed, wrong_type};
+use super::decode::{At, DeTable, DeValue, Entry, Fields, Node, parsed, wrong_type};
 use super::draft_task::{DraftJob, DraftPolicy, decode_job, decode_policy};
 use super::keys;
 use super::model::{CatchUp, InputSpec, Overlap, Retention, RunOn, TriggerSpec};

@@ -3,9 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use toml::de::DeValue;
-
-use super::decode::{At, Entry, Fields, Node, parsed};
+use super::decode::{At, DeValue, Entry, Fields, Node, parsed};
 use super::grant::{KvGrant, SqlMode};
 use super::model::{OnFailure, OnInterrupt, RetryOn, RunOn};
 use super::report::Report;

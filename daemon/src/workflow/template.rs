@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::Value;
-use toml::de::DeValue;
 
-use super::decode::{At, Node};
+use super::decode::{At, DeValue, Node};
 use super::expression::{Expression, Root, Template, TextPiece};
 use super::graph::{Ancestors, Positions};
 use super::model::TaskIndex;

@@ -68,7 +68,7 @@ impl Outputs for Fixed {
 
 /// What `b` receives as `v`, when `a` gave this output.
 fn evaluate(expression: &str, output: Option<Value>) -> Result<Value, EvaluationError> {
-    let text = format!("v = {}", toml::Value::from(expression));
+    let text = format!("v = {}", serde_json::Value::from(expression));
     let workflow = workflow(&text).unwrap_or_else(|errors| panic!("{expression}:\n{errors}"));
     let scope = Scope {
         inputs: &json!({ "name": "가방", "count": null, "must": "x" }),

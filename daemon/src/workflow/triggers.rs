@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use serde_json::{Map, Value};
-use toml::de::DeValue;
 
 use super::compile::Compiler;
 use super::cron::Cron;
-use super::decode::{Entry, entries, wrong_type};
+use super::decode::{DeValue, Entry, entries, wrong_type};
 use super::draft::DraftSchedule;
 use super::input::{explain, validator};
 use super::model::{Concurrency, Schedule, TriggerSpec};

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use jsonschema::Validator;
 use serde_json::{Map, Value};
-use toml::de::DeValue;
 
-use super::decode::{At, Node, entries, wrong_type};
+use super::decode::{At, DeValue, Node, entries, wrong_type};
 use super::draft_task::DraftTask;
 use super::environment::ModuleFacts;
 use super::expression::Template;
