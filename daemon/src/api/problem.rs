@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::store::StoreError;
 
+/// The content type of every error.
+pub const PROBLEM: &str = "application/problem+json";
+
 /// An answer that is not a success.
 #[derive(Debug)]
 pub struct ApiError {
@@ -35,6 +38,16 @@ impl ApiError {
     /// 400: the request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "request.invalid", message)
+    }
+
+    /// What the framework refused before a handler saw it (a path, a query, a method, a size), in its
+    /// words.
+    pub fn refused(status: StatusCode, text: &str) -> Self {
+        let text = match text.trim() {
+            "" => status.canonical_reason().unwrap_or("refused"),
+            text => text,
+        };
+        Self::new(status, "request.invalid", text)
     }
 
     /// 401: nobody known is asking.
@@ -136,10 +149,7 @@ impl IntoResponse for ApiError {
         }
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

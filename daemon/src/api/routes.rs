@@ -2,18 +2,22 @@
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, header};
 use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
 use super::authorize::{Authorized, Door, Permission};
-use super::problem::ApiError;
+use super::problem::{ApiError, PROBLEM};
 use super::{ApiState, events, runs, tasks, workflows};
 
 /// Inputs are small; bulk data is fetched by tasks.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The framework's refusals are a sentence.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -128,14 +132,40 @@ pub fn router(state: ApiState) -> Router {
     routes()
         .router
         .fallback(unknown)
+        .layer(axum::middleware::from_fn(every_refusal_is_a_problem))
         .layer(axum::middleware::from_fn(through_the_owners_door))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(state)
 }
 
-async fn through_the_owners_door(mut request: Request, next: Next) -> axum::response::Response {
+async fn through_the_owners_door(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Door::Owner);
     next.run(request).await
+}
+
+/// The framework's own refusals are plain text; callers get one form of error.
+async fn every_refusal_is_a_problem(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM);
+    if is_problem || !response.status().is_client_error() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    // A text that cannot be had leaves the status, which says the most of it.
+    let text = axum::body::to_bytes(body, REFUSAL_BYTES_MAX)
+        .await
+        .unwrap_or_default();
+    let problem = ApiError::refused(parts.status, &String::from_utf8_lossy(&text));
+    let mut response = problem.into_response();
+    if let Some(allowed) = parts.headers.get(header::ALLOW) {
+        response
+            .headers_mut()
+            .insert(header::ALLOW, allowed.clone());
+    }
+    response
 }
 
 async fn unknown() -> ApiError {

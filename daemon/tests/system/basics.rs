@@ -57,6 +57,22 @@ fn without_a_daemon_the_command_line_runs_the_engine_itself() {
 }
 
 #[test]
+fn a_refused_module_is_reported_and_holds_nothing_up() {
+    let mut rig = Rig::with_add_field();
+    rig.write("flows/hello.toml", HELLO);
+    rig.write("tasks/broken.wasm", "no WebAssembly");
+    let broken = HELLO.replace("hello", "broken");
+    rig.write("flows/broken.toml", broken.replace("add-field", "broken"));
+    rig.start();
+    assert_eq!(rig.run("hello", &[])["status"], "succeeded");
+    let listed = rig.cli(&["workflows"]);
+    assert_eq!(listed.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(said.contains("tasks/broken.wasm is refused"), "{said}");
+    assert!(said.contains("flows/broken.toml is invalid"), "{said}");
+}
+
+#[test]
 fn a_refused_input_starts_nothing_and_says_what_is_accepted() {
     let mut rig = Rig::with_add_field();
     rig.write("flows/hello.toml", HELLO);
