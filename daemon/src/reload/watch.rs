@@ -93,11 +93,13 @@ impl Watch {
                 None => return std::future::pending().await,
             }
         }
-        let began = Instant::now();
+        let last = Instant::now() + BURST_MAX;
+        let mut quiet = Instant::now() + QUIET;
         loop {
-            let wait = QUIET.min(BURST_MAX.saturating_sub(began.elapsed()));
+            let wait = quiet.min(last).saturating_duration_since(Instant::now());
             match tokio::time::timeout(wait, self.events.recv()).await {
-                Ok(Some(event)) => drop(self.note(&event)),
+                Ok(Some(event)) if self.note(&event) => quiet = Instant::now() + QUIET,
+                Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return,
             }
         }
