@@ -1,12 +1,14 @@
 //! Workflow files: a changed one is read and compiled; what compiles is published and goes live.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Reload;
 use super::files::FlowFile;
 use super::modules::module_name;
 use super::scan::{self, Found, ReadError};
+use super::watch;
 use crate::catalog::{Catalog, ProblemKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::id::{Digest, ModuleName, OrganizationId, WorkflowName};
@@ -23,8 +25,9 @@ impl Reload {
     }
 
     /// Looks at `flows/` and reads what changed.
-    pub(super) async fn scan_flows(&mut self, busy: bool) {
+    pub(super) async fn scan_flows(&mut self, writing: &BTreeSet<PathBuf>) {
         let folder = self.parts.flows.clone();
+        let watched = watch::absolute(&folder);
         let found = tokio::task::spawn_blocking(move || scan::folder(&folder, "toml")).await;
         let label: Arc<str> = "flows".into();
         let found = match found.map_err(std::io::Error::other).and_then(|found| found) {
@@ -50,7 +53,7 @@ impl Reload {
         }
         for (name, state) in found {
             let known = self.flows.entry(name.clone()).or_insert_with(FlowFile::new);
-            if known.found.as_ref() != Some(&state) && !busy {
+            if known.found.as_ref() != Some(&state) && !writing.contains(&watched.join(&name)) {
                 self.read_flow(name, state).await;
             }
         }

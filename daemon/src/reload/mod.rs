@@ -17,7 +17,7 @@ pub use modules::{facts, module_name};
 pub use scan::{Found, folder};
 pub use versions::{VersionError, Versions};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Reload {
         let mut watch = watch.ok();
         self.restore().await;
         loop {
-            let busy = watch.as_ref().is_some_and(Watch::busy);
-            self.pass(busy).await;
+            let writing = watch.as_ref().map(Watch::writing).unwrap_or_default();
+            self.pass(&writing).await;
             let due = self.next_look();
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -124,10 +124,10 @@ impl Reload {
     }
 
     /// Looks at everything once and swaps the catalog if it is another one now.
-    async fn pass(&mut self, busy: bool) {
+    async fn pass(&mut self, writing: &BTreeSet<PathBuf>) {
         self.retry_at = None;
-        let modules_changed = self.scan_modules(busy).await;
-        self.scan_flows(busy).await;
+        let modules_changed = self.scan_modules(writing).await;
+        self.scan_flows(writing).await;
         let changed = self.compile_flows(&modules_changed).await;
         self.remove_vanished().await;
         if changed || !self.same_as_live() {

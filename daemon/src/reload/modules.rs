@@ -1,11 +1,13 @@
 //! Modules: a changed file is read, compiled off the loop, kept in the store, and only then live.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Reload;
 use super::files::ModuleFile;
 use super::scan::{self, Found, ReadError};
+use super::watch;
 use crate::catalog::{LiveModule, ProblemKind};
 use crate::id::{Digest, ModuleName};
 use crate::sandbox::module::PreparedModule;
@@ -25,8 +27,12 @@ impl Reload {
     }
 
     /// Looks at `tasks/`; answers the modules that went away.
-    pub(super) async fn scan_modules(&mut self, busy: bool) -> BTreeSet<ModuleName> {
+    pub(super) async fn scan_modules(
+        &mut self,
+        writing: &BTreeSet<PathBuf>,
+    ) -> BTreeSet<ModuleName> {
         let folder = self.parts.tasks.clone();
+        let watched = watch::absolute(&folder);
         let found = tokio::task::spawn_blocking(move || scan::folder(&folder, "wasm")).await;
         let label: Arc<str> = "tasks".into();
         let found = match found.map_err(std::io::Error::other).and_then(|found| found) {
@@ -61,7 +67,7 @@ impl Reload {
                 .modules
                 .entry(name.clone())
                 .or_insert_with(ModuleFile::new);
-            if known.found.as_ref() != Some(&state) && !busy {
+            if known.found.as_ref() != Some(&state) && !writing.contains(&watched.join(&name)) {
                 self.module_changed(name, state).await;
             }
         }

@@ -1,6 +1,6 @@
 //! File events as a hint that it is time to look. The scan is the truth; this only wakes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 const QUIET: Duration = Duration::from_millis(40);
 /// Under a steady stream of events the scan still happens this often.
 const BURST_MAX: Duration = Duration::from_millis(300);
-/// A file that someone holds open for writing is given this long to be closed.
-const WRITING_MAX: Duration = Duration::from_millis(600);
+/// A file that someone writes is read once it is closed, or after this long without a word from a
+/// writer that never closes it.
+const WRITING_MAX: Duration = Duration::from_secs(5);
 /// Events that wait; when it is full the scan happens anyway, so none is missed by dropping.
 const WAITING_MAX: usize = 4_096;
 
@@ -21,7 +22,9 @@ const WAITING_MAX: usize = 4_096;
 pub struct Watch {
     events: mpsc::Receiver<Event>,
     watcher: RecommendedWatcher,
-    writing: BTreeSet<PathBuf>,
+    folders: Vec<PathBuf>,
+    /// Files that were written and not yet closed, with the time of the last write.
+    writing: BTreeMap<PathBuf, Instant>,
 }
 
 impl Watch {
@@ -37,66 +40,78 @@ impl Watch {
                 }
             },
         )?;
+        let folders = folders.iter().map(|folder| absolute(folder)).collect();
         let mut watch = Self {
             events,
             watcher,
-            writing: BTreeSet::new(),
+            folders,
+            writing: BTreeMap::new(),
         };
-        for folder in folders {
-            watch.add(folder);
+        for folder in watch.folders.clone() {
+            watch.add(&folder, RecursiveMode::Recursive);
+            if let Some(parent) = folder.parent() {
+                watch.add(parent, RecursiveMode::NonRecursive);
+            }
         }
         Ok(watch)
     }
 
-    /// Watches a folder and its parent. A folder that cannot be watched is found by the scans.
-    pub fn add(&mut self, folder: &Path) {
-        for (path, mode) in [
-            (Some(folder), RecursiveMode::Recursive),
-            (folder.parent(), RecursiveMode::NonRecursive),
-        ] {
-            let Some(path) = path.filter(|path| path.is_dir()) else {
-                continue;
-            };
-            if let Err(error) = self.watcher.watch(path, mode) {
-                tracing::warn!(path = %path.display(), %error, "cannot be watched; changes are found by the periodic scan");
-            }
+    /// Watches a folder. One that cannot be watched is found by the scans.
+    fn add(&mut self, folder: &Path, mode: RecursiveMode) {
+        if !folder.is_dir() {
+            return;
+        }
+        if let Err(error) = self.watcher.watch(folder, mode) {
+            tracing::warn!(path = %folder.display(), %error, "cannot be watched; changes are found by the periodic scan");
         }
     }
 
-    /// Whether a change is under way: what is read now may be half of it.
-    pub fn busy(&self) -> bool {
-        !self.writing.is_empty()
+    /// The files that someone is writing: what is read of them now may be half of it.
+    pub fn writing(&self) -> BTreeSet<PathBuf> {
+        self.writing.keys().cloned().collect()
     }
 
-    /// Returns when something changed and the change is over: quiet, and no file held open by a
-    /// writer, each within bounds.
+    /// Returns when something changed and the burst of changes is over, or when a writer that never
+    /// closed its file has been silent for long enough.
     pub async fn changed(&mut self) {
-        // A wait that was given up midway goes on where it was.
-        while !self.busy() {
-            match self.events.recv().await {
+        loop {
+            let oldest = self.writing.values().min().copied();
+            let patience = oldest.map(|at| WRITING_MAX.saturating_sub(at.elapsed()));
+            let event = match patience {
+                Some(patience) => match tokio::time::timeout(patience, self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        self.writing.retain(|_, at| at.elapsed() < WRITING_MAX);
+                        return;
+                    }
+                },
+                None => self.events.recv().await,
+            };
+            match event {
                 Some(event) if self.note(&event) => break,
                 Some(_) => {}
                 None => return std::future::pending().await,
             }
         }
-        let began = Instant::now();
+        let last = Instant::now() + BURST_MAX;
+        let mut quiet = Instant::now() + QUIET;
         loop {
-            let spent = began.elapsed();
-            let wait = if self.writing.is_empty() {
-                QUIET.min(BURST_MAX.saturating_sub(spent))
-            } else {
-                WRITING_MAX.saturating_sub(spent)
-            };
+            let wait = quiet.min(last).saturating_duration_since(Instant::now());
             match tokio::time::timeout(wait, self.events.recv()).await {
-                Ok(Some(event)) => drop(self.note(&event)),
-                Ok(None) | Err(_) => break,
+                Ok(Some(event)) if self.note(&event) => quiet = Instant::now() + QUIET,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
             }
         }
-        self.writing.clear();
     }
 
-    /// Remembers who is writing; says whether the event can matter.
+    /// Remembers who is writing; says whether there may be something new to read.
     fn note(&mut self, event: &Event) -> bool {
+        let ours = |path: &PathBuf| self.folders.iter().any(|folder| path.starts_with(folder));
+        if !event.paths.is_empty() && !event.paths.iter().any(ours) {
+            // A neighbour of the folders changed.
+            return false;
+        }
         match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 for path in &event.paths {
@@ -104,17 +119,30 @@ impl Watch {
                 }
                 true
             }
-            EventKind::Modify(ModifyKind::Data(_))
-            | EventKind::Create(notify::event::CreateKind::File) => {
-                self.writing.extend(event.paths.iter().cloned());
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                let now = Instant::now();
+                self.writing
+                    .extend(event.paths.iter().map(|path| (path.clone(), now)));
+                false
+            }
+            // Times and modes are set while a file is still being written.
+            EventKind::Modify(ModifyKind::Metadata(_)) => true,
+            EventKind::Access(_) => false,
+            _ => {
+                for path in &event.paths {
+                    self.writing.remove(path);
+                    // The folder itself was made or swapped: what is in it now is watched anew.
+                    if self.folders.contains(path) {
+                        self.add(path, RecursiveMode::Recursive);
+                    }
+                }
                 true
             }
-            EventKind::Modify(_)
-            | EventKind::Create(_)
-            | EventKind::Remove(_)
-            | EventKind::Any
-            | EventKind::Other => true,
-            EventKind::Access(_) => false,
         }
     }
+}
+
+/// The path as the watcher reports it: absolute, links as they are.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
