@@ -29,7 +29,7 @@ fn the_task_that_contributing_shows_compiles_as_it_stands() {
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     assert_eq!(
         blocks(&readme, "rust"),
-        [code.clone()],
+        std::slice::from_ref(&code),
         "README.md shows the same task"
     );
 
