@@ -11,3 +11,4 @@ mod world;
 mod basics;
 mod durability;
 mod limits;
+mod reload;

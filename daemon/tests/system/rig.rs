@@ -48,11 +48,11 @@ impl Log {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "no line says {what}; the log:\n{}",
-                lines.join("\n")
-            );
+            if left.is_zero() {
+                let text = lines.join("\n");
+                drop(lines);
+                panic!("no line says {what}; the log:\n{text}");
+            }
             lines = self.grown.wait_timeout(lines, left).unwrap().0;
         }
     }
