@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
@@ -104,16 +104,24 @@ impl Watch {
                 }
                 true
             }
-            EventKind::Modify(ModifyKind::Data(_))
-            | EventKind::Create(notify::event::CreateKind::File) => {
+            EventKind::Modify(ModifyKind::Data(_)) => {
                 self.writing.extend(event.paths.iter().cloned());
                 true
             }
-            EventKind::Modify(_)
-            | EventKind::Create(_)
-            | EventKind::Remove(_)
-            | EventKind::Any
-            | EventKind::Other => true,
+            EventKind::Create(CreateKind::File) => {
+                // A link is announced as a file, and is whole at once: nobody will close it.
+                let written = event.paths.iter().filter(|path| !path.is_symlink());
+                self.writing.extend(written.cloned());
+                true
+            }
+            EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
+                // What has left this name is not written under it any more.
+                for path in &event.paths {
+                    self.writing.remove(path);
+                }
+                true
+            }
+            EventKind::Modify(_) | EventKind::Create(_) | EventKind::Any | EventKind::Other => true,
             EventKind::Access(_) => false,
         }
     }
