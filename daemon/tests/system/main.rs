@@ -11,7 +11,13 @@
     reason = "a panic in a test is the report"
 )]
 
+#[path = "../guests/mod.rs"]
+#[allow(dead_code, reason = "other tests' guests use the rest")]
+mod guests;
 mod rig;
 mod world;
 
 mod basics;
+mod durability;
+mod limits;
+mod reload;
