@@ -2,15 +2,10 @@
 //!
 //! One binary for all of it; each file shows one kind of promise.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a panic in a test is the report"
-)]
-
 mod rig;
 mod world;
 
 mod basics;
+mod brokers;
+mod defects;
+mod knowledge;

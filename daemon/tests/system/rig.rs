@@ -1,7 +1,8 @@
 //! A daemon of the test's own: the real binary, a folder with files, its socket, its log.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -95,6 +96,11 @@ impl Rig {
         self.settings.push_str(text);
     }
 
+    /// Changes what `flowweaver.toml` says so far.
+    pub fn edit_settings(&mut self, edit: impl FnOnce(&str) -> String) {
+        self.settings = edit(&self.settings);
+    }
+
     /// Sets a variable of the daemon's environment.
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -169,6 +175,17 @@ impl Rig {
         Arc::clone(&self.daemon.as_ref().unwrap().log)
     }
 
+    /// Waits until another version of a workflow than this one is live.
+    pub fn newer_is_live(&self, workflow: &str, version: &Value) {
+        let version = version.as_str().unwrap().trim_start_matches("sha256:");
+        // The log shortens a version to its first digits.
+        let old = format!("version=\"{}", &version[..8]);
+        let live = format!("the workflow is live workflow={workflow} ");
+        self.log().wait("that the edit is live", |line| {
+            line.contains(&live) && !line.contains(&old)
+        });
+    }
+
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().child.id()
@@ -221,6 +238,41 @@ impl Rig {
         self.json(&arguments)["runId"].as_str().unwrap().to_owned()
     }
 
+    /// Starts a run with more of the command line's words, and follows it to its end.
+    pub fn run_with(&self, workflow: &str, words: &[&str]) -> Value {
+        let mut arguments = vec!["run", "--detach", workflow];
+        arguments.extend(words);
+        let accepted = self.json(&arguments);
+        self.finished(accepted["runId"].as_str().unwrap())
+    }
+
+    /// Begins a run again, and follows the new one to its end.
+    pub fn rerun(&self, run: &str, words: &[&str]) -> Value {
+        let mut arguments = vec!["rerun", "--detach", run];
+        arguments.extend(words);
+        let accepted = self.json(&arguments);
+        self.finished(accepted["runId"].as_str().unwrap())
+    }
+
+    /// A request to the daemon's socket, as any program of its owner may make it: status and body.
+    pub fn api(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
     /// Follows a run to its end and gives its tree with inputs and outputs.
     pub fn finished(&self, run: &str) -> Value {
         let output = self.cli(&["logs", "-f", run]);
@@ -261,7 +313,7 @@ impl Rig {
         })
     }
 
-    /// Every byte that the daemon has written: state folder and log.
+    /// Every byte that the daemon has written: state folder and log, without compiled code that is shared.
     pub fn everything_written(&self) -> Vec<u8> {
         let mut bytes = self
             .daemon
@@ -320,4 +372,21 @@ pub fn output<'a>(run: &'a Value, name: &str) -> &'a Value {
         .iter()
         .find(|row| row["kind"] == "output" && row["task"] == name)
         .unwrap_or_else(|| panic!("no output of {name} in {run:#}"))["data"]
+}
+
+/// What a task was given.
+pub fn input<'a>(run: &'a Value, name: &str) -> &'a Value {
+    let rows = run["io"].as_array().unwrap();
+    &rows
+        .iter()
+        .find(|row| row["kind"] == "input" && row["task"] == name)
+        .unwrap_or_else(|| panic!("no input of {name} in {run:#}"))["data"]
+}
+
+/// How a task's last attempt failed.
+pub fn failure<'a>(run: &'a Value, name: &str) -> &'a Value {
+    let attempts = task(run, name)["attempts"].as_array().unwrap();
+    let failure = &attempts.last().unwrap()["failure"];
+    assert!(!failure.is_null(), "{name} did not fail: {run:#}");
+    failure
 }
