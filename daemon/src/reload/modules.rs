@@ -167,15 +167,15 @@ impl Reload {
             result,
         } = prepared;
         let digest = Digest::of(&bytes);
+        let path = self.module_path(&name);
         let Some(file) = self
             .modules
-            .get(&name)
+            .get_mut(&name)
             .filter(|file| file.digest == Some(digest))
         else {
             return;
         };
         let live = file.facts.as_ref().map(|facts| facts.digest);
-        let path = self.module_path(&name);
         let (facts, description) = match result {
             Ok(prepared) => (facts(&prepared), Arc::clone(&prepared.description_json)),
             Err(why) => {

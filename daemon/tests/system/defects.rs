@@ -187,8 +187,7 @@ fn defect_5_a_workflow_without_jobs_is_refused_and_cannot_be_run() {
     rig.start();
     assert_eq!(rig.cli(&["run", "empty"]).status.code(), Some(4));
     assert_eq!(rig.json(&["runs"])["data"], json!([]));
-    let (_, problems) = rig.api("GET", "/v0/problems", "");
-    assert!(problems.contains("empty.toml"), "{problems}");
+    assert!(rig.problem("flows/empty.toml").is_some());
     assert_eq!(rig.run("two", &[])["status"], "succeeded");
 }
 
@@ -447,13 +446,9 @@ fn defect_12_a_run_has_its_id_at_once_shows_what_waits_is_cancelled_and_goes_on_
     };
     world.gate(&json!({ "section": "llm" }));
     rig.start();
-    let (status, answer) = rig.api(
-        "POST",
-        "/v0/workflows/product-blog/run",
-        r#"{"inputs": {"pick": "top"}}"#,
-    );
+    let order = json!({ "inputs": { "pick": "top" } });
+    let (status, answer) = rig.call("POST", "/v0/workflows/product-blog/run", &order);
     assert_eq!(status, 202, "{answer}");
-    let answer: Value = serde_json::from_str(&answer).unwrap();
     let id = answer["data"]["runId"].as_str().unwrap().to_owned();
     world.held();
     let waiting = rig.json(&["run", "show", &id]);
@@ -504,11 +499,9 @@ fn defect_12_a_log_is_read_page_by_page_and_loses_nothing() {
     rig.start();
     let run = rig.run("two", &[]);
     let id = run["id"].as_str().unwrap();
-    let page = |query: &str| -> Vec<Value> {
-        let (status, body) = rig.api("GET", &format!("/v0/workflow-runs/{id}/logs{query}"), "");
-        assert_eq!(status, 200, "{body}");
-        let body: Value = serde_json::from_str(&body).unwrap();
-        body["data"].as_array().unwrap().clone()
+    let page = |query: &str| {
+        let rows = rig.get(&format!("/v0/workflow-runs/{id}/logs{query}"));
+        rows.as_array().unwrap().clone()
     };
     let whole = page("");
     assert!(whole.len() > 6, "{whole:#?}");

@@ -2,10 +2,17 @@
 //!
 //! One binary for all of it; each file shows one kind of promise.
 
+#[path = "../guests/mod.rs"]
+#[allow(dead_code, reason = "other tests' guests use the rest")]
+mod guests;
 mod rig;
 mod world;
 
 mod basics;
 mod brokers;
 mod defects;
+mod durability;
+mod flows;
 mod knowledge;
+mod limits;
+mod reload;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -13,6 +14,9 @@ use tempfile::TempDir;
 
 /// Nothing in these tests takes this long on a loaded machine unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What changes without a line in the log is looked at again after this long.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// A folder with flows, tasks, settings and state, and the daemon that runs there.
 pub struct Rig {
@@ -44,13 +48,19 @@ impl Log {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "no line says {what}; the log:\n{}",
-                lines.join("\n")
-            );
+            if left.is_zero() {
+                let text = lines.join("\n");
+                drop(lines);
+                panic!("no line says {what}; the log:\n{text}");
+            }
             lines = self.grown.wait_timeout(lines, left).unwrap().0;
         }
+    }
+
+    /// Waits for the next line, or a moment.
+    pub fn grows(&self) {
+        let lines = self.lines.lock().unwrap();
+        drop(self.grown.wait_timeout(lines, MOMENT).unwrap());
     }
 
     /// Everything so far.
@@ -67,12 +77,38 @@ pub fn root() -> PathBuf {
         .to_path_buf()
 }
 
+/// Compiled modules, kept from test to test: a debug build takes seconds for each.
+fn compiled() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    fs::create_dir_all(&folder).unwrap();
+    let key = folder.join("key");
+    // Tests are processes of their own: the first key stays.
+    if !key.exists() {
+        let own = folder.join(format!(".key-{}", std::process::id()));
+        let mut file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&own)
+            .unwrap();
+        file.write_all(&rand::random::<[u8; 32]>()).unwrap();
+        drop(file);
+        let first = fs::hard_link(&own, &key);
+        assert!(first.is_ok() || key.exists(), "{first:?}");
+        fs::remove_file(own).unwrap();
+    }
+    folder
+}
+
 impl Rig {
     /// An empty one.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("flows")).unwrap();
         fs::create_dir(folder.path().join("tasks")).unwrap();
+        fs::create_dir(folder.path().join("state")).unwrap();
+        symlink(compiled(), folder.path().join("state/compiled")).unwrap();
         let settings = "[reload]\nremoval_grace = \"200ms\"\n".to_owned();
         Self {
             folder,
@@ -133,6 +169,9 @@ impl Rig {
 
     /// Starts the daemon and waits until it listens.
     pub fn start(&mut self) -> Arc<Log> {
+        // What one test compiles, the next ones find.
+        let turn = fs::File::create(compiled().with_extension("lock")).unwrap();
+        turn.lock().unwrap();
         let mut child = self
             .command()
             .arg("serve")
@@ -254,25 +293,6 @@ impl Rig {
         self.finished(accepted["runId"].as_str().unwrap())
     }
 
-    /// A request to the daemon's socket, as any program of its owner may make it: status and body.
-    pub fn api(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
-    }
-
     /// Follows a run to its end and gives its tree with inputs and outputs.
     pub fn finished(&self, run: &str) -> Value {
         let output = self.cli(&["logs", "-f", run]);
@@ -313,7 +333,66 @@ impl Rig {
         })
     }
 
-    /// Every byte that the daemon has written: state folder and log, without compiled code that is shared.
+    /// Calls the daemon's API; gives the status and the body.
+    pub fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// The data of a path of the API.
+    pub fn get(&self, path: &str) -> Value {
+        let (status, mut answer) = self.call("GET", path, &Value::Null);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer["data"].take()
+    }
+
+    /// A run's tree, without inputs and outputs.
+    pub fn tree(&self, run: &str) -> Value {
+        self.get(&format!("/v0/workflow-runs/{run}"))
+    }
+
+    /// The live version of a workflow.
+    pub fn version(&self, workflow: &str) -> Option<String> {
+        let found = self.get("/v0/workflows");
+        let rows = found.as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == workflow)?;
+        Some(row["version"].as_str().unwrap().to_owned())
+    }
+
+    /// What the daemon says of a file that is not live as it stands.
+    pub fn problem(&self, file: &str) -> Option<Value> {
+        let found = self.get("/v0/problems");
+        let rows = found.as_array().unwrap();
+        rows.iter().find(|row| row["file"] == file).cloned()
+    }
+
+    /// Looks again, whenever the daemon logs something and now and then, until there is an answer.
+    pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never: {what}");
+            self.log().grows();
+        }
+    }
+
+    /// Every byte that the daemon has written: state folder and log.
     pub fn everything_written(&self) -> Vec<u8> {
         let mut bytes = self
             .daemon
@@ -324,7 +403,9 @@ impl Rig {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() {
+                if path.is_symlink() {
+                    // Compiled code, which tests share.
+                } else if path.is_dir() {
                     folders.push(path);
                 } else if path.is_file() {
                     bytes.extend(fs::read(path).unwrap());

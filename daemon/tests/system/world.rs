@@ -190,3 +190,33 @@ pub fn product_blog() -> Option<(Rig, World)> {
     }
     Some((rig, world))
 }
+
+/// A rig with the workflow `call`, whose first task asks the world and is held there, and whose
+/// second uses the module that adds a field. `drain` is how long SIGTERM waits. None where the
+/// module is not built.
+pub fn caller(drain: &str) -> Option<(Rig, World)> {
+    let module = root().join("tasks/http-request.wasm");
+    if !module.exists() {
+        println!("skipped: tasks/*.wasm are not built; `make tasks` builds them");
+        return None;
+    }
+    let world = World::start();
+    let mut rig = Rig::with_add_field();
+    std::fs::copy(module, rig.path("tasks/http-request.wasm")).unwrap();
+    let base = world.base();
+    rig.settings(&format!(
+        "[network]\nallow = [\"{}\"]\n\n[engine]\ndrain = \"{drain}\"\n",
+        base.trim_start_matches("http://")
+    ));
+    rig.write(
+        "flows/call.toml",
+        format!(
+            "flowweaver = 1\nname = \"call\"\n\n[[job]]\nname = \"only\"\n
+[[job.task]]\nname = \"ask\"\nuses = \"http-request\"\nwith = {{ url = \"{base}/blog/\" }}\n
+[[job.task.http]]\nurl = \"{base}/blog/*\"\n
+[[job.task]]\nname = \"after\"\nuses = \"add-field\"\nwith = {{ field = \"f\", value = 1 }}\n"
+        ),
+    );
+    world.gate(&json!({ "section": "blog" }));
+    Some((rig, world))
+}
