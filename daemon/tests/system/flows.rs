@@ -9,7 +9,7 @@ use super::rig::{Rig, output, root, task, tasks};
 use super::world::{World, product_blog};
 
 /// The files that a test of this folder runs; `product-blog` in all of them.
-const RUN: &[&str] = &["alarm", "both", "conditions", "fan-out", "product-blog"];
+const RUN: &[&str] = &["alarm", "conditions", "fan-out", "product-blog"];
 
 /// A rig with all examples, pointed to the demo world.
 fn examples() -> Option<(Rig, World)> {
@@ -75,7 +75,7 @@ fn fan_out_asks_for_every_word_and_goes_on_without_the_one_that_fails() {
     assert_eq!(run["toleratedFailures"], 1, "{run:#}");
     let items: Vec<&Value> = tasks(&run)
         .into_iter()
-        .filter(|task| task["task"] == "pages")
+        .filter(|task| task["task"] == "pages" && task["itemIndex"].is_u64())
         .collect();
     assert_eq!(items.len(), 3);
     let failed = items
@@ -119,10 +119,10 @@ fn alarm_calls_for_help_after_a_failure_and_only_then() {
         "page 200"
     );
     world.fault(&json!({ "section": "blog", "method": "GET", "kind": "status", "status": 500 }));
-    world.fault(&json!({ "section": "blog", "method": "POST", "kind": "status", "status": 200, "body": "heard" }));
+    world.fault(&json!({ "section": "blog", "method": "POST", "kind": "status", "status": 200, "body": "{\"heard\": true}" }));
     let loud = rig.run("alarm", &[]);
     assert_eq!(loud["status"], "failed", "{loud:#}");
-    assert_eq!(output(&loud, "call")["body"], "heard");
+    assert_eq!(output(&loud, "call")["body"]["heard"], true);
     assert_eq!(
         output(&loud, "seen")["matched_products"][0]["title"],
         "page gone"
@@ -135,21 +135,4 @@ fn alarm_calls_for_help_after_a_failure_and_only_then() {
             .unwrap()
             .contains(loud["id"].as_str().unwrap())
     );
-}
-
-#[test]
-fn both_runs_another_workflow_for_each_of_its_tasks() {
-    let Some((mut rig, _world)) = examples() else {
-        return;
-    };
-    rig.start();
-    let run = rig.run("both", &[]);
-    assert_eq!(run["status"], "succeeded", "{run:#}");
-    let children = rig.json(&["runs", "--workflow", "conditions"]);
-    let children = children["data"].as_array().unwrap();
-    assert_eq!(children.len(), 2);
-    for child in children {
-        assert_eq!(child["trigger"], "workflow");
-        assert_eq!(child["traceId"], run["traceId"]);
-    }
 }
