@@ -144,7 +144,7 @@ macro_rules! calls {
 
         pub(super) async fn host_calls(db: &mut Db, run: RunId) -> Result<Vec<HostCallRow>, Fault> {
             let mut rows = of_run(db, sql::HOST_CALLS_OF_RUN, &run.to_string(), cells::host_call).await?;
-            rows.sort_unstable_by_key(|row| row.host_call_id);
+            rows.sort_unstable_by_key(|row| (row.started_at, row.host_call_id));
             Ok(rows)
         }
 

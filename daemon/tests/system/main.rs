@@ -18,6 +18,10 @@ mod rig;
 mod world;
 
 mod basics;
+mod brokers;
+mod defects;
 mod durability;
+mod flows;
+mod knowledge;
 mod limits;
 mod reload;

@@ -132,6 +132,11 @@ impl Rig {
         self.settings.push_str(text);
     }
 
+    /// Changes what `flowweaver.toml` says so far.
+    pub fn edit_settings(&mut self, edit: impl FnOnce(&str) -> String) {
+        self.settings = edit(&self.settings);
+    }
+
     /// Sets a variable of the daemon's environment.
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -209,6 +214,17 @@ impl Rig {
         Arc::clone(&self.daemon.as_ref().unwrap().log)
     }
 
+    /// Waits until another version of a workflow than this one is live.
+    pub fn newer_is_live(&self, workflow: &str, version: &Value) {
+        let version = version.as_str().unwrap().trim_start_matches("sha256:");
+        // The log shortens a version to its first digits.
+        let old = format!("version=\"{}", &version[..8]);
+        let live = format!("the workflow is live workflow={workflow} ");
+        self.log().wait("that the edit is live", |line| {
+            line.contains(&live) && !line.contains(&old)
+        });
+    }
+
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().child.id()
@@ -259,6 +275,22 @@ impl Rig {
             arguments.extend(["-i", input]);
         }
         self.json(&arguments)["runId"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts a run with more of the command line's words, and follows it to its end.
+    pub fn run_with(&self, workflow: &str, words: &[&str]) -> Value {
+        let mut arguments = vec!["run", "--detach", workflow];
+        arguments.extend(words);
+        let accepted = self.json(&arguments);
+        self.finished(accepted["runId"].as_str().unwrap())
+    }
+
+    /// Begins a run again, and follows the new one to its end.
+    pub fn rerun(&self, run: &str, words: &[&str]) -> Value {
+        let mut arguments = vec!["rerun", "--detach", run];
+        arguments.extend(words);
+        let accepted = self.json(&arguments);
+        self.finished(accepted["runId"].as_str().unwrap())
     }
 
     /// Follows a run to its end and gives its tree with inputs and outputs.
@@ -421,4 +453,21 @@ pub fn output<'a>(run: &'a Value, name: &str) -> &'a Value {
         .iter()
         .find(|row| row["kind"] == "output" && row["task"] == name)
         .unwrap_or_else(|| panic!("no output of {name} in {run:#}"))["data"]
+}
+
+/// What a task was given.
+pub fn input<'a>(run: &'a Value, name: &str) -> &'a Value {
+    let rows = run["io"].as_array().unwrap();
+    &rows
+        .iter()
+        .find(|row| row["kind"] == "input" && row["task"] == name)
+        .unwrap_or_else(|| panic!("no input of {name} in {run:#}"))["data"]
+}
+
+/// How a task's last attempt failed.
+pub fn failure<'a>(run: &'a Value, name: &str) -> &'a Value {
+    let attempts = task(run, name)["attempts"].as_array().unwrap();
+    let failure = &attempts.last().unwrap()["failure"];
+    assert!(!failure.is_null(), "{name} did not fail: {run:#}");
+    failure
 }

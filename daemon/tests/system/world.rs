@@ -56,6 +56,11 @@ impl World {
         Self { child, address }
     }
 
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Its base address.
     pub fn base(&self) -> String {
         format!("http://{}", self.address)
@@ -63,10 +68,15 @@ impl World {
 
     /// A request to it, like any client's.
     pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        self.request_as("application/json", method, path, body)
+    }
+
+    /// A request with a body of another type.
+    pub fn request_as(&self, media: &str, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
             self.address,
             body.len()
         );
