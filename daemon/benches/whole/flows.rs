@@ -19,7 +19,7 @@ pub fn lay_out(folder: &Path) {
         folder.join("tasks/add-field.wasm"),
     )
     .unwrap();
-    for (name, text) in [("w1", w1()), ("w2", W2.to_owned()), ("w3", W3.to_owned())] {
+    for (name, text) in [("w1", w1()), ("w2", w2()), ("w3", W3.to_owned())] {
         fs::write(folder.join(format!("flows/{name}.toml")), text).unwrap();
     }
 }
@@ -45,9 +45,16 @@ fn w1() -> String {
     text
 }
 
-const W2: &str = r#"
+fn w2() -> String {
+    let items: Vec<String> = (0..100).map(|item| item.to_string()).collect();
+    format!(
+        r#"
 flowweaver = 1
 name = "w2"
+
+[inputs.items]
+type = "array"
+default = [{}]
 
 [[job]]
 name = "fan"
@@ -55,20 +62,23 @@ name = "fan"
 [[job.task]]
 name = "first"
 uses = "add-field"
-with = { object = {}, field = "n", value = 1 }
+with = {{ object = {{}}, field = "n", value = 1 }}
 
 [[job.task]]
 name = "each"
 uses = "add-field"
-for_each = "{{ range(100) }}"
+for_each = "{{{{ inputs.items }}}}"
 max_parallel = 100
-with = { object = "{{ tasks.first.object }}", field = "item", value = "{{ item }}" }
+with = {{ object = "{{{{ tasks.first.object }}}}", field = "item", value = "{{{{ item }}}}" }}
 
 [[job.task]]
 name = "last"
 uses = "add-field"
-with = { object = {}, field = "all", value = "{{ tasks.each }}" }
-"#;
+with = {{ object = {{}}, field = "all", value = "{{{{ tasks.each }}}}" }}
+"#,
+        items.join(", ")
+    )
+}
 
 const W3: &str = r#"
 flowweaver = 1
