@@ -38,6 +38,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 
-## Measures; asserts nothing.
-bench: tasks
-	$(CARGO) bench --package flowweaver
+## Measures the whole product (docs/benchmarks.md) and asserts nothing. Its parts:
+## `cargo bench --package flowweaver --bench store_commit`, and `--bench sandbox_call`.
+bench:
+	$(CARGO) bench --package flowweaver --bench whole

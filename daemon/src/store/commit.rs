@@ -96,6 +96,15 @@ pub(super) fn claimed(rows: &[impl Cells]) -> Result<Vec<ClaimedRun>, Fault> {
         .collect())
 }
 
+/// The log lines of a transaction.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// How many event ids they take.
+    pub(super) count: i64,
+    /// The lines as one JSON text.
+    pub(super) rows: String,
+}
+
 /// One connection that speaks one database's SQL. Rows are JSON arrays from [`Batch`].
 pub(super) trait Dialect: Send {
     /// Opens a transaction that may write.
@@ -116,17 +125,11 @@ pub(super) trait Dialect: Send {
     ) -> impl Future<Output = Result<Vec<RunId>, Fault>> + Send;
     /// Why the others did not pass.
     fn look(&mut self, rows: String) -> impl Future<Output = Result<Vec<Sighting>, Fault>> + Send;
-    /// Writes the rows of one table.
+    /// Writes the rows of some tables, then takes event ids for the log lines and inserts them in order.
     fn write(
         &mut self,
-        table: Table,
-        rows: String,
-    ) -> impl Future<Output = Result<(), Fault>> + Send;
-    /// Takes `count` event ids and inserts the lines with them, in order.
-    fn append_logs(
-        &mut self,
-        count: i64,
-        rows: String,
+        rows: Vec<(Table, String)>,
+        logs: Option<Lines>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
@@ -241,7 +244,8 @@ async fn apply<D: Dialect>(
 ) -> Result<Vec<(usize, CommitOutcome)>, Fault> {
     let mut outcomes = Vec::with_capacity(live.len());
     let mut passed = Vec::with_capacity(live.len());
-    for wave in waves(batch, live) {
+    let mut waves = waves(batch, live).into_iter().peekable();
+    while let Some(wave) = waves.next() {
         let through = fence(db, batch, &wave).await?;
         let (ok, stopped): (Vec<usize>, Vec<usize>) = wave.into_iter().partition(|ordinal| {
             batch
@@ -254,22 +258,19 @@ async fn apply<D: Dialect>(
                 outcomes.push((sighting.ordinal, reason(batch, &sighting)));
             }
         }
+        let mut rows = Vec::with_capacity(Table::ALL.len());
         for table in Table::ALL {
-            if let Some(rows) = batch.rows(table, &ok)? {
-                db.write(table, rows).await?;
-            }
+            rows.extend(batch.rows(table, &ok)?.map(|rows| (table, rows)));
         }
         passed.extend(ok);
-    }
-    passed.sort_unstable();
-    if let Some(rows) = batch.logs(&passed)? {
-        let lines: usize = passed
-            .iter()
-            .filter_map(|ordinal| batch.heads.get(*ordinal))
-            .map(|head| head.logs)
-            .sum();
-        let count = i64::try_from(lines).map_err(|e| Fault::Data(e.to_string()))?;
-        db.append_logs(count, rows).await?;
+        // The event ids come last: their counter is what daemons would wait for each other at.
+        let logs = match waves.peek() {
+            Some(_) => None,
+            None => lines(batch, &mut passed)?,
+        };
+        if !rows.is_empty() || logs.is_some() {
+            db.write(rows, logs).await?;
+        }
     }
     outcomes.extend(
         passed
@@ -277,6 +278,21 @@ async fn apply<D: Dialect>(
             .map(|ordinal| (ordinal, CommitOutcome::Committed)),
     );
     Ok(outcomes)
+}
+
+/// The log lines of the transitions that passed, in their order.
+fn lines(batch: &Batch, passed: &mut [usize]) -> Result<Option<Lines>, Fault> {
+    passed.sort_unstable();
+    let Some(rows) = batch.logs(passed)? else {
+        return Ok(None);
+    };
+    let lines: usize = passed
+        .iter()
+        .filter_map(|ordinal| batch.heads.get(*ordinal))
+        .map(|head| head.logs)
+        .sum();
+    let count = i64::try_from(lines).map_err(|e| Fault::Data(e.to_string()))?;
+    Ok(Some(Lines { count, rows }))
 }
 
 async fn fence<D: Dialect>(

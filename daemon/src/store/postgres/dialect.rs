@@ -12,7 +12,7 @@ use crate::id::{DaemonId, RunId};
 use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
-use crate::store::commit::{Dialect, Fault, Sighting};
+use crate::store::commit::{Dialect, Fault, Lines, Sighting};
 use crate::store::rows::ClaimedRun;
 
 /// Each statement sees what was committed before it: the fence must see the newest epoch.
@@ -137,7 +137,23 @@ impl Dialect for PgDialect<'_> {
         rows.iter().map(crate::store::commit::sighting).collect()
     }
 
-    async fn write(&mut self, table: Table, rows: String) -> Result<(), Fault> {
+    async fn write(
+        &mut self,
+        rows: Vec<(Table, String)>,
+        logs: Option<Lines>,
+    ) -> Result<(), Fault> {
+        for (table, rows) in rows {
+            self.write_table(table, rows).await?;
+        }
+        match logs {
+            Some(Lines { count, rows }) => self.append_logs(count, rows).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl PgDialect<'_> {
+    async fn write_table(&mut self, table: Table, rows: String) -> Result<(), Fault> {
         let statement = match table {
             Table::Job => WRITE_JOBS,
             Table::Task => WRITE_TASKS,

@@ -3,6 +3,8 @@
 //! `jsonb_each` (3.51) hands each row over parsed; `json_each` would write and parse it once more.
 //! Positions in `->>` follow the order in which `batch` writes the fields.
 
+use std::sync::LazyLock;
+
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -10,7 +12,7 @@ use crate::id::{DaemonId, RunId};
 use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
-use crate::store::commit::{Dialect, Fault, Sighting};
+use crate::store::commit::{Dialect, Fault, Lines, Sighting};
 use crate::store::rows::ClaimedRun;
 
 /// Takes the write lock at once: a later upgrade from reading could fail for a reader's sake.
@@ -82,7 +84,7 @@ insert into "job_run" ("job_run_id", "workflow_run_id", "organization_id", "job"
   "finished_at", "tolerated_failures")
 select "value" ->> 0, "value" ->> 1, "value" ->> 2, "value" ->> 3, "value" ->> 4, "value" ->> 5,
   "value" ->> 6, "value" ->> 7
-from jsonb_each($1) where true
+from jsonb_each(?) where true
 on conflict ("job_run_id") do update set "status" = excluded."status",
   "started_at" = excluded."started_at", "finished_at" = excluded."finished_at",
   "tolerated_failures" = excluded."tolerated_failures""#;
@@ -95,7 +97,7 @@ insert into "task_run" ("task_run_id", "workflow_run_id", "organization_id", "jo
 select "value" ->> 0, "value" ->> 1, "value" ->> 2, "value" ->> 3, "value" ->> 4, "value" ->> 5,
   "value" ->> 6, "value" ->> 7, "value" ->> 8, "value" ->> 9, "value" ->> 10, "value" ->> 11,
   "value" ->> 12, "value" ->> 13, "value" ->> 14, "value" ->> 15, "value" ->> 16
-from jsonb_each($1) where true
+from jsonb_each(?) where true
 on conflict ("task_run_id") do update set "status" = excluded."status",
   "attempts" = excluded."attempts", "interrupts" = excluded."interrupts",
   "tolerated" = excluded."tolerated", "ready_at" = excluded."ready_at",
@@ -111,7 +113,7 @@ insert into "task_attempt" ("task_attempt_id", "task_run_id", "workflow_run_id",
 select "value" ->> 0, "value" ->> 1, "value" ->> 2, "value" ->> 3, "value" ->> 4, "value" ->> 5,
   "value" ->> 6, "value" ->> 7, "value" ->> 8, "value" ->> 9, "value" ->> 10, "value" ->> 11,
   "value" ->> 12, "value" ->> 13
-from jsonb_each($1) where true
+from jsonb_each(?) where true
 on conflict ("task_attempt_id") do update set "lease_epoch" = excluded."lease_epoch",
   "daemon_id" = excluded."daemon_id", "status" = excluded."status", "started_at" = excluded."started_at",
   "finished_at" = excluded."finished_at", "cpu_us" = excluded."cpu_us",
@@ -124,7 +126,7 @@ insert into "task_io_data" ("task_io_data_id", "workflow_run_id", "organization_
   "task_attempt_id", "kind", "data", "origins", "created_at")
 select "value" ->> 0, "value" ->> 1, "value" ->> 2, "value" ->> 3, "value" ->> 4, "value" ->> 5,
   "value" ->> 6, "value" ->> 7, "value" ->> 8
-from jsonb_each($1)"#;
+from jsonb_each(?)"#;
 
 /// Broker calls.
 const WRITE_HOST_CALLS: &str = r#"
@@ -132,24 +134,70 @@ insert into "host_call" ("host_call_id", "workflow_run_id", "organization_id", "
   "target", "verb", "outcome", "sent_bytes", "received_bytes", "started_at", "duration_us")
 select "value" ->> 0, "value" ->> 1, "value" ->> 2, "value" ->> 3, "value" ->> 4, "value" ->> 5,
   "value" ->> 6, "value" ->> 7, "value" ->> 8, "value" ->> 9, "value" ->> 10, "value" ->> 11
-from jsonb_each($1)"#;
+from jsonb_each(?)"#;
 
 /// Orders that were carried out.
 const CONSUME: &str = r#"
-delete from "run_command" where "run_command_id" in (select "value" ->> 0 from jsonb_each($1))"#;
+delete from "run_command" where "run_command_id" in (select "value" ->> 0 from jsonb_each(?))"#;
 
-/// Takes a range of event ids; answers the last one.
+/// Takes a range of event ids.
 const TAKE_EVENT_IDS: &str = r#"
-update "stream" set "value" = "value" + $1 where "stream_id" = 'execution_log' returning "value""#;
+update "stream" set "value" = "value" + ? where "stream_id" = 'execution_log'"#;
 
-/// Log lines with the ids after $2, in order. `cross join` keeps the lines outside, the runs inside.
+/// Log lines with the ids of the range that was just taken, in order. `cross join` keeps the lines outside,
+/// the runs inside.
 pub(super) const APPEND_LOGS: &str = r#"
 insert into "execution_log" ("execution_log_id", "organization_id", "workflow_run_id", "task_run_id",
   "task_attempt_id", "kind", "level", "message", "fields", "created_at")
-select $2 + "t"."key" + 1, "r"."organization_id", "t"."value" ->> 2, "t"."value" ->> 3, "t"."value" ->> 4,
+select (select "value" from "stream" where "stream_id" = 'execution_log') - ? + "t"."key" + 1,
+  "r"."organization_id", "t"."value" ->> 2, "t"."value" ->> 3, "t"."value" ->> 4,
   "t"."value" ->> 5, "t"."value" ->> 6, "t"."value" ->> 7, "t"."value" ->> 8, "t"."value" ->> 9
-from jsonb_each($1) as "t"
+from jsonb_each(?) as "t"
 cross join "workflow_run" as "r" on "r"."workflow_run_id" = "t"."value" ->> 2"#;
+
+// A call of the connection costs a change of threads there and back, more than most statements; so what
+// needs no look at an answer goes as one text.
+
+/// `begin`, then new runs and their counters.
+static BEGIN_INSERT: LazyLock<String> =
+    LazyLock::new(|| [BEGIN, INSERT_RUNS, ADVANCE_NUMBERS].join(";\n"));
+/// New runs and their counters.
+static INSERT: LazyLock<String> = LazyLock::new(|| [INSERT_RUNS, ADVANCE_NUMBERS].join(";\n"));
+/// `begin`, then the fence.
+static BEGIN_UPDATE: LazyLock<String> = LazyLock::new(|| [BEGIN, UPDATE_RUNS].join(";\n"));
+
+/// The bit of the log in a choice of tables.
+const LOG_BIT: usize = 1 << Table::ALL.len();
+
+/// The statements for each choice of tables (a bit each, in the order of writing) and the log.
+static WRITES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let choice = |bits: usize| {
+        let tables = Table::ALL
+            .into_iter()
+            .filter(|table| bits & bit(*table) != 0);
+        let mut statements: Vec<&str> = tables.map(statement).collect();
+        if bits & LOG_BIT != 0 {
+            statements.extend([TAKE_EVENT_IDS, APPEND_LOGS]);
+        }
+        statements.join(";\n")
+    };
+    (0..2 * LOG_BIT).map(choice).collect()
+});
+
+const fn bit(table: Table) -> usize {
+    1 << table as usize
+}
+
+const fn statement(table: Table) -> &'static str {
+    match table {
+        Table::Job => WRITE_JOBS,
+        Table::Task => WRITE_TASKS,
+        Table::Attempt => WRITE_ATTEMPTS,
+        Table::Io => WRITE_IO,
+        Table::HostCall => WRITE_HOST_CALLS,
+        Table::Consumed => CONSUME,
+    }
+}
 
 /// Takes over runs without a live owner for daemon $1: at most $2, owners silent since before $3 count
 /// as dead. Two halves, because each has an index of its own that holds nothing else; `indexed by`, because
@@ -225,10 +273,20 @@ pub(super) async fn claim(
 
 /// The writer's connection as the commit protocol sees it.
 pub(super) struct SqliteDialect<'c> {
-    pub(super) connection: &'c mut SqliteConnection,
+    connection: &'c mut SqliteConnection,
+    /// A transaction was asked for; it begins together with its first statement, which is a fence.
+    beginning: bool,
 }
 
-impl SqliteDialect<'_> {
+impl<'c> SqliteDialect<'c> {
+    /// Outside a transaction.
+    pub(super) fn new(connection: &'c mut SqliteConnection) -> Self {
+        Self {
+            connection,
+            beginning: false,
+        }
+    }
+
     async fn rows(&mut self, sql: &'static str, rows: String) -> Result<Vec<SqliteRow>, Fault> {
         sqlx::query(sql)
             .bind(rows)
@@ -247,7 +305,8 @@ impl SqliteDialect<'_> {
 
 impl Dialect for SqliteDialect<'_> {
     async fn begin(&mut self) -> Result<(), Fault> {
-        step(self.connection, BEGIN).await
+        self.beginning = true;
+        Ok(())
     }
 
     async fn commit(&mut self) -> Result<(), Fault> {
@@ -255,17 +314,25 @@ impl Dialect for SqliteDialect<'_> {
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.beginning) {
+            return Ok(());
+        }
         step(self.connection, ROLLBACK).await
     }
 
     async fn insert_runs(&mut self, rows: String) -> Result<Vec<RunId>, Fault> {
-        let ids = self.ids(INSERT_RUNS, rows.clone()).await?;
-        self.rows(ADVANCE_NUMBERS, rows).await?;
-        Ok(ids)
+        let sql = match std::mem::take(&mut self.beginning) {
+            true => &BEGIN_INSERT,
+            false => &INSERT,
+        };
+        self.ids(sql, rows).await
     }
 
     async fn update_runs(&mut self, rows: String) -> Result<Vec<RunId>, Fault> {
-        self.ids(UPDATE_RUNS, rows).await
+        match std::mem::take(&mut self.beginning) {
+            true => self.ids(&BEGIN_UPDATE, rows).await,
+            false => self.ids(UPDATE_RUNS, rows).await,
+        }
     }
 
     async fn look(&mut self, rows: String) -> Result<Vec<Sighting>, Fault> {
@@ -273,32 +340,24 @@ impl Dialect for SqliteDialect<'_> {
         rows.iter().map(crate::store::commit::sighting).collect()
     }
 
-    async fn write(&mut self, table: Table, rows: String) -> Result<(), Fault> {
-        let statement = match table {
-            Table::Job => WRITE_JOBS,
-            Table::Task => WRITE_TASKS,
-            Table::Attempt => WRITE_ATTEMPTS,
-            Table::Io => WRITE_IO,
-            Table::HostCall => WRITE_HOST_CALLS,
-            Table::Consumed => CONSUME,
-        };
-        sqlx::query(statement)
-            .bind(rows)
-            .execute(&mut *self.connection)
-            .await
-            .map(|_| ())
-            .map_err(fault)
-    }
-
-    async fn append_logs(&mut self, count: i64, rows: String) -> Result<(), Fault> {
-        let taken = sqlx::query(TAKE_EVENT_IDS)
-            .bind(count)
-            .fetch_one(&mut *self.connection)
-            .await
-            .map_err(fault)?;
-        sqlx::query(APPEND_LOGS)
-            .bind(rows)
-            .bind(taken.int("value")?.saturating_sub(count))
+    async fn write(
+        &mut self,
+        rows: Vec<(Table, String)>,
+        logs: Option<Lines>,
+    ) -> Result<(), Fault> {
+        let mut choice = rows.iter().fold(0, |bits, (table, _)| bits | bit(*table));
+        if logs.is_some() {
+            choice |= LOG_BIT;
+        }
+        let missing = || Fault::Corrupt("tables out of their order".into());
+        let mut query = sqlx::query(WRITES.get(choice).ok_or_else(missing)?.as_str());
+        for (_, rows) in rows {
+            query = query.bind(rows);
+        }
+        if let Some(Lines { count, rows }) = logs {
+            query = query.bind(count).bind(count).bind(rows);
+        }
+        query
             .execute(&mut *self.connection)
             .await
             .map(|_| ())

@@ -237,7 +237,7 @@ impl Store for SqliteStore {
         let batch = Batch::new(batch, Shape::Array)?;
         self.writer
             .run(move |connection| {
-                Box::pin(async move { commit(&mut SqliteDialect { connection }, &batch).await })
+                Box::pin(async move { commit(&mut SqliteDialect::new(connection), &batch).await })
             })
             .await
     }
