@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 use super::rig::{Rig, task, tasks};
 use super::world::{World, caller, product_blog};
 
+/// A request in which a task can be held: section, method, path.
+type Held = (&'static str, &'static str, &'static str);
+
 /// The tasks of the sample workflow in their order, each with the request in which it can be held:
 /// (task, section, method, path). Those without one only compute.
-const TASKS: &[(&str, Option<(&str, &str, &str)>)] = &[
+const TASKS: &[(&str, Option<Held>)] = &[
     ("keyword", Some(("trend", "POST", "*"))),
     ("search", Some(("mall", "GET", "/shop/search.php"))),
     ("match", None),
@@ -35,7 +38,7 @@ fn attempts(task: &Value) -> usize {
 }
 
 /// Starts a run and returns when this task of it is under way.
-fn run_into(rig: &Rig, world: &World, name: &str, held: Option<(&str, &str, &str)>) -> String {
+fn run_into(rig: &Rig, world: &World, name: &str, held: Option<Held>) -> String {
     let Some((section, method, path)) = held else {
         let run = rig.detach("product-blog", &[]);
         rig.wait_for(&run, |row| {
