@@ -1,16 +1,12 @@
 //! A daemon that serves a folder, and what the kernel says about its process.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::caller::Caller;
-
-/// Between two looks at whether the daemon listens: small against the time that is measured.
-const LOOK: Duration = Duration::from_micros(500);
-/// The first start compiles a module, which takes seconds on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running daemon. Dropping it kills it.
 pub struct Served {
@@ -19,30 +15,36 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts the release binary and waits until its socket answers.
+    /// Starts the release binary and waits until it says that it listens.
     pub async fn start(folder: &Path) -> Self {
-        let log = File::create(folder.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_flowweaver"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_flowweaver"))
             .arg("--config")
             .arg(folder.join("flowweaver.toml"))
             .arg("serve")
             .env_clear()
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut served = Self {
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let served = Self {
             child,
             folder: folder.to_owned(),
         };
-        let begun = Instant::now();
-        while Caller::connect(&served.socket()).await.is_err() {
-            assert!(
-                begun.elapsed() < PATIENCE && served.child.try_wait().unwrap().is_none(),
-                "the daemon does not answer:\n{}",
-                fs::read_to_string(served.folder.join("log")).unwrap()
-            );
-            tokio::time::sleep(LOOK).await;
+        let listens = tokio::task::spawn_blocking(move || {
+            let mut said = Vec::new();
+            while let Some(Ok(line)) = log.next() {
+                if line.contains("listening") {
+                    // A pipe that nobody empties would stop the daemon.
+                    std::thread::spawn(move || log.for_each(drop));
+                    return Ok(());
+                }
+                said.push(line);
+            }
+            Err(said.join("\n"))
+        });
+        if let Err(said) = listens.await.unwrap() {
+            panic!("the daemon does not answer:\n{said}");
         }
         served
     }
