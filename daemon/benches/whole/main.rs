@@ -48,6 +48,10 @@ fn main() {
     runtime.block_on(measure());
 }
 
+#[allow(
+    clippy::too_many_lines,
+    reason = "one table, measured from its first row to its last"
+)]
 async fn measure() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     println!("\n{}\n", machine::described(folder.path()));
