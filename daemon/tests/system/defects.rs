@@ -330,7 +330,7 @@ fn defect_8_no_keyword_builds_a_path() {
     };
     rig.start();
     let hostile =
-        json!({ "upload": { "keyword": "../../../root/..%2f%5c..\\ \u{0}\n?acl&<x>원피스" } })
+        json!({ "upload": { "keyword": "../../../etc/..%2f%5c..\\ \u{0}\n?acl&<x>원피스" } })
             .to_string();
     let run = rig.run_with("product-blog", &["-i", "pick=top", "--overrides", &hostile]);
     assert_eq!(run["status"], "succeeded", "{run:#}");
