@@ -12,17 +12,17 @@ insert into "workflow_run" ("workflow_run_id", "organization_id", "workflow_id",
 select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."workflow_name",
   "t"."workflow_version_id",
   case when "t"."number" > 0 then "t"."number"
-    else "w"."last_number" + row_number() over (partition by "w"."workflow_id" order by "t"."workflow_run_id") end,
+    else "w"."last_number" + row_number() over (partition by "w"."workflow_id" order by "t"."ordinality") end,
   "t"."status", "t"."trigger", "t"."trace_id", "t"."rerun_of", "t"."origin_run_id", "t"."inputs",
   "t"."config", "t"."idempotency_key", "t"."priority", "t"."owner", "t"."lease_epoch", "t"."revision",
   "t"."scheduled_at", "t"."created_at", "t"."started_at", "t"."finished_at", "t"."tolerated_failures",
   "t"."failure_code", "t"."failure_message"
-from json_to_recordset($1::json) as "t"("workflow_run_id" text, "organization_id" text, "workflow_id" text, "workflow_name" text,
+from rows from (json_to_recordset($1::json) as ("workflow_run_id" text, "organization_id" text, "workflow_id" text, "workflow_name" text,
   "workflow_version_id" text, "number" bigint, "status" text, "trigger" text, "trace_id" text,
   "rerun_of" text, "origin_run_id" text, "inputs" text, "config" text, "idempotency_key" text,
   "priority" bigint, "owner" text, "lease_epoch" bigint, "revision" bigint, "scheduled_at" bigint,
   "created_at" bigint, "started_at" bigint, "finished_at" bigint, "tolerated_failures" bigint,
-  "failure_code" text, "failure_message" text)
+  "failure_code" text, "failure_message" text)) with ordinality as "t"
 join "workflow" as "w" on "w"."workflow_id" = "t"."workflow_id"
 where not exists (select 1 from "workflow_run" as "r" where "r"."workflow_run_id" = "t"."workflow_run_id")
   and not exists (select 1 from "workflow_run" as "r"
