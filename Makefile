@@ -4,31 +4,40 @@
 CARGO ?= cargo
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: demo serve test test-rust tasks lint bench
+.PHONY: demo serve test test-rust test-languages tasks lint bench torture
+
+# Always the whole workspace: chosen alone, a package has other features of its dependencies, and all would be compiled again.
+DEMO := --workspace --bins --example demo --example demo_world
 
 ## Runs the sample workflow against the demo world and fetches the article it published.
 demo: tasks
-	$(CARGO) build --package flowweaver --bins --example demo --example demo_world
+	$(CARGO) build $(DEMO)
 	target/debug/examples/demo
 
 ## The same world and a daemon, left running until interrupted.
 serve: tasks
-	$(CARGO) build --package flowweaver --bins --example demo --example demo_world
+	$(CARGO) build $(DEMO)
 	target/debug/examples/demo --keep
 
 ## Everything that is promised, checked.
 test: lint tasks test-rust
+	@echo "not run: tasks in JavaScript and Python (their compilers are 500 MB); 'make test-languages' installs them and does"
 
 # The system tests start the command and the demo world, so these are built first. Benchmarks are left out: they measure.
 TARGETS := --workspace --lib --bins --examples --tests
 test-rust:
-	$(CARGO) build --package flowweaver --bins --examples
+	$(CARGO) build --workspace --bins --examples
 ifdef NEXTEST
 	$(CARGO) nextest run $(TARGETS) --no-fail-fast
 else
 	$(CARGO) test $(TARGETS) --no-fail-fast
 endif
 	$(CARGO) test --workspace --doc
+
+## Tasks in JavaScript and Python, built by their own compilers and run by the daemon. Needs node, npm, python3 and a network.
+test-languages:
+	polyglot/build.sh
+	FLOWWEAVER_POLYGLOT=$(CURDIR)/target/polyglot $(CARGO) test --package flowweaver --test languages
 
 ## Builds every module to tasks/<name>.wasm.
 tasks:
@@ -42,3 +51,8 @@ lint:
 ## `cargo bench --package flowweaver --bench store_commit`, and `--bench sandbox_call`.
 bench:
 	$(CARGO) bench --package flowweaver --bench whole
+
+## Every property with N random cases each, compiled for speed (docs/torture.md); `ONLY=address` for those whose name matches.
+N ?= 1000000
+torture:
+	daemon/tests/torture.sh $(N) $(ONLY)

@@ -32,7 +32,10 @@ fn attempt(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let options = SandboxOptions::new(folder.path());
+    let options = SandboxOptions {
+        compiler: env!("CARGO_BIN_EXE_flowweaver").into(),
+        ..SandboxOptions::new(folder.path())
+    };
     let sandbox = Sandbox::open(options, broker::broker()).unwrap();
     let guest = guests::run("(call $ok (local.get $input) (local.get $length))");
     let prepared = runtime

@@ -12,6 +12,7 @@ mod generated {
         world: "task-full",
         imports: {
             "flowweaver:http/client.[method]exchange.response": async | trappable,
+            "flowweaver:http/client.[method]exchange.write-body": async | trappable,
             "flowweaver:http/client.[method]response.read": async | trappable,
             "flowweaver:http/client.start": async | trappable,
             "flowweaver:http/client.send": async | trappable,
@@ -32,6 +33,7 @@ mod generated {
             default: trappable,
         },
         exports: { default: async },
+        additional_derives: [PartialEq],
         trappable_error_type: {
             "flowweaver:types/types.error" => crate::broker::error::CallError,
         },

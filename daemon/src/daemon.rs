@@ -81,9 +81,17 @@ impl Daemon {
         let lock = lock(&state)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = wiring::store(&settings).await?;
-        let secrets = wiring::secrets(&settings, &environment)?;
-        let names = wiring::names(&secrets);
-        let broker = wiring::broker(&settings, secrets, Arc::clone(&store), Arc::clone(&clock))?;
+        let secrets = wiring::secrets(&settings, &environment)?
+            .with_table(Arc::clone(&store), Arc::clone(&clock));
+        let secrets = Arc::new(secrets);
+        secrets.refresh().await;
+        let broker = wiring::broker(
+            &settings,
+            Arc::clone(&secrets),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+        )?;
+        wiring::strangers(&broker).await?;
         let sandbox = Arc::new(wiring::sandbox(&settings, &state, broker)?);
         let versions = Arc::new(Versions::new(Arc::clone(&store), Arc::clone(&sandbox)));
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
@@ -91,7 +99,7 @@ impl Daemon {
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions);
         let (reload, settled) = Reload::new(wiring::reload(
-            &settings, names, shared, &versions, &catalog,
+            &settings, &secrets, shared, &versions, &catalog,
         ));
         let reload = tokio::spawn(reload.run(stop.clone()));
         let router = api::router(ApiState {
@@ -99,6 +107,9 @@ impl Daemon {
             engine: engine.clone(),
             store,
             versions,
+            secrets,
+            kv_quota: wiring::kv_quota(&settings),
+            clock,
             stop: stop.clone(),
         });
         Ok(Self {

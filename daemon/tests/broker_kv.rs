@@ -10,14 +10,22 @@
 
 mod broker_world;
 
-use std::collections::BTreeSet;
+#[path = "broker_kv/attacks.rs"]
+mod attacks;
+#[path = "broker_kv/secrets.rs"]
+mod secrets;
+
+use std::sync::Arc;
 
 use broker_world::*;
+use flowweaver::broker::Broker;
+use flowweaver::broker::http::HttpRequest;
 use flowweaver::broker::identity::AttemptIdentity;
-use flowweaver::broker::secret::{SecretSources, Secrets};
+use flowweaver::broker::kv::{CALLS_MAX, KvQuota};
+use flowweaver::broker::secret::Secrets;
 use flowweaver::broker::settings::BrokerSettings;
-use flowweaver::id::OrganizationId;
-use flowweaver::store::Expect;
+use flowweaver::clock::SystemClock;
+use flowweaver::store::{Durability, Expect};
 use flowweaver::workflow::grant::*;
 
 #[tokio::test]
@@ -105,42 +113,121 @@ async fn key_value_state_needs_its_grant_and_stays_within_the_workflow() {
     assert!(writer.ctx.kv.delete("k").await.unwrap());
 }
 
-#[test]
-fn secrets_come_from_three_places_and_never_print_themselves() {
+#[tokio::test]
+async fn a_workflow_fills_its_own_quota_and_nobody_elses() {
     let folder = tempfile::tempdir().unwrap();
-    let (files, credentials) = (
-        folder.path().join("files"),
-        folder.path().join("credentials"),
-    );
-    for directory in [&files, &credentials] {
-        std::fs::create_dir(directory).unwrap();
-        std::fs::write(directory.join("BOTH"), "geheim-datei\n").unwrap();
-    }
-    std::fs::write(credentials.join("FROM_SYSTEMD"), "geheim-systemd").unwrap();
-    std::fs::write(files.join("not-a-secret-name.txt"), "x").unwrap();
-    let other = OrganizationId::generate();
-    let secrets = Secrets::load(SecretSources {
-        environment: vec![
-            ("FLOWWEAVER_SECRET_FROM_ENV".into(), "geheim-env".into()),
-            ("HOME".into(), "/".into()),
-        ],
-        directory: Some(files),
-        credentials: Some(credentials),
-        organizations: [("FROM_SYSTEMD".parse().unwrap(), BTreeSet::from([other]))].into(),
-    })
-    .unwrap();
-    let names = |organization| {
-        secrets
-            .names(organization)
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    let store = flowweaver::store::open(&url, Durability::Full)
+        .await
+        .unwrap();
+    let settings = BrokerSettings {
+        kv: KvQuota { keys: 2, bytes: 20 },
+        ..BrokerSettings::default()
     };
-    assert_eq!(names(OrganizationId::ROOT), ["BOTH", "FROM_ENV"]);
-    assert_eq!(names(other), ["FROM_SYSTEMD"]);
-    let shown = format!("{secrets:?}");
-    assert!(
-        shown.contains("BOTH") && !shown.contains("geheim"),
-        "{shown}"
+    let broker = Broker::new(settings, Secrets::default(), store, Arc::new(SystemClock)).unwrap();
+    let writer = |workflow: &str| {
+        let who = AttemptIdentity {
+            workflow: workflow.parse().unwrap(),
+            ..identity()
+        };
+        let grants = Grants {
+            kv: KvGrant::ReadWrite,
+            ..Grants::default()
+        };
+        attempt_of(&broker, who, grants)
+    };
+    let full = writer("full");
+    let set = async |attempt: &Attempt, key: &str, length| {
+        let set = attempt.ctx.kv.set(key, Expect::Any, vec![7; length], None);
+        set.await
+    };
+    set(&full, "a", 5).await.unwrap();
+    set(&full, "b", 5).await.unwrap();
+    full.calls();
+    let keys = set(&full, "c", 0).await.unwrap_err();
+    assert_eq!(
+        (keys.code.as_str(), keys.retryable),
+        ("limit.kv-keys", false)
     );
+    assert!(keys.message.contains("at most 2 keys") && keys.message.contains("kv_keys"));
+    full.recorded("limit.kv-keys");
+    let bytes = set(&full, "a", 15).await.unwrap_err();
+    assert_eq!(bytes.code, "limit.kv-bytes");
+    assert!(bytes.message.contains("20 B") && bytes.message.contains("kv_bytes"));
+    set(&full, "a", 4).await.unwrap();
+    set(&writer("other"), "a", 5).await.unwrap();
+    assert!(full.ctx.kv.delete("b").await.unwrap());
+    set(&full, "c", 0).await.unwrap();
+}
+
+/// Asks for keys without a grant until the answer is `limit.calls`; answers how many were recorded.
+async fn fill_the_record(attempt: &Attempt, key: &str) -> usize {
+    let mut recorded = 0;
+    for _ in 0..100_000 {
+        let refusal = attempt.ctx.kv.get(key).await.unwrap_err();
+        recorded += attempt.calls().len();
+        if refusal.code == "limit.calls" {
+            return recorded;
+        }
+    }
+    panic!("calls are refused for ever, and each is recorded");
+}
+
+#[tokio::test]
+async fn no_call_is_made_without_its_record() {
+    let server = server(|_| ok("hello")).await;
+    let url = server.url("/feed");
+    // Either of the two bounds: how many records, and how many bytes of targets.
+    for (key, bound) in [("k".to_owned(), 24_000), ("k".repeat(512), 16_384)] {
+        let attempt = attempt(server.reachable(), &[], vec![grant(&url)]);
+        let request = || HttpRequest::new("GET".to_owned(), url.clone());
+        attempt.ctx.http.send(request()).await.unwrap();
+        attempt.recorded("200");
+        let before = server.requests().len();
+        let recorded = fill_the_record(&attempt, &key).await;
+        assert!((bound - 2..=bound).contains(&recorded), "{recorded}");
+        // Shorter targets may still have found room.
+        fill_the_record(&attempt, "k").await;
+        let Err(refused) = attempt.ctx.http.send(request()).await else {
+            panic!("a request was made that nobody sees");
+        };
+        assert_eq!((&*refused.code, refused.retryable), ("limit.calls", false));
+        let refused = attempt.ctx.sql.open("shop").err().unwrap();
+        assert_eq!(refused.code, "limit.calls");
+        assert_eq!(server.requests().len(), before);
+        assert_eq!(attempt.calls(), []);
+    }
+}
+
+#[tokio::test]
+async fn calls_for_keys_have_a_limit_that_leaves_room_for_others() {
+    let server = server(|_| ok("hello")).await;
+    let url = server.url("/feed");
+    let grants = Grants {
+        kv: KvGrant::Read,
+        http: vec![grant(&url)],
+        ..Grants::default()
+    };
+    let attempt = attempt_of(&broker(server.reachable(), &[]), identity(), grants);
+    for _ in 0..CALLS_MAX {
+        attempt.ctx.kv.get("k").await.unwrap();
+    }
+    let limit = attempt.ctx.kv.get("k").await.unwrap_err();
+    assert_eq!(limit.code, "limit.kv-calls");
+    let request = HttpRequest::new("GET".to_owned(), url);
+    attempt.ctx.http.send(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_target_is_cut_in_the_record() {
+    let attempt = attempt(BrokerSettings::default(), &[], Vec::new());
+    let url = format!("https://a.example/{}", "a".repeat(5_000));
+    let denied = attempt
+        .ctx
+        .http
+        .send(HttpRequest::new("GET".to_owned(), url.clone()))
+        .await;
+    assert_eq!(denied.err().unwrap().code, "http.denied");
+    let target = attempt.recorded("http.denied").target;
+    assert_eq!(target, format!("{}…", &url[..1024]));
 }

@@ -27,6 +27,8 @@ mod lists;
 mod losses;
 #[path = "store_conformance/schema.rs"]
 mod schema;
+#[path = "store_conformance/secrets.rs"]
+mod secrets;
 #[path = "store_conformance/world.rs"]
 mod world;
 
@@ -94,7 +96,18 @@ promises! {
         an_expired_key_is_absent,
         a_key_made_again_has_a_new_revision,
         keys_come_in_byte_order_under_their_prefix,
-        spaces_do_not_see_each_other;
+        spaces_do_not_see_each_other,
+        a_full_space_refuses_more_and_takes_what_is_no_larger,
+        expired_entries_do_not_count_and_are_removed_by_writes,
+        counts_follow_every_kind_of_change,
+        writers_that_race_never_exceed_the_quota,
+        entries_are_listed_page_by_page_with_what_they_take,
+        what_an_older_daemon_wrote_is_counted_by_the_migration;
+    secrets:
+        a_secret_is_written_only_over_the_revision_that_was_read,
+        of_two_who_set_the_same_secret_one_is_told_to_read_again,
+        every_change_of_a_secret_is_counted_and_nothing_else,
+        secrets_of_organizations_are_apart;
     lists:
         runs_come_page_by_page_newest_first,
         filters_of_runs_hold_together,

@@ -426,3 +426,46 @@ fn every_task_module_has_a_page_with_the_four_headings() {
     }
     assert_none(&wrong, "module pages");
 }
+
+/// Constants of the sandbox that limit nothing: units, formats, exit codes, the list of what is off.
+const NO_LIMITS: &[&str] = &[
+    "CPU_UNIT",
+    "ELEMENT_BYTES",
+    "KEY_BYTES",
+    "NOT_CONFINED",
+    "REFUSED",
+    "TAG_BYTES",
+];
+
+#[test]
+fn the_page_of_limits_names_every_limit_of_the_sandbox() {
+    let page = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let mut wrong = Vec::new();
+    let mut known = 0;
+    for (path, text) in daemon_sources() {
+        if module_of(&path) != "sandbox"
+            || path.ends_with("tests.rs")
+            || path.contains("properties")
+        {
+            continue;
+        }
+        for (number, line) in code_lines(&text) {
+            let Some((name, kind)) = line
+                .split_once("const ")
+                .and_then(|(_, rest)| rest.split_once(':'))
+            else {
+                continue;
+            };
+            // Names and texts are no limits.
+            if !name.starts_with(|c: char| c.is_ascii_uppercase()) || kind.contains("str") {
+                continue;
+            }
+            known += 1;
+            if !page.contains(&format!("`{name}`")) && !NO_LIMITS.contains(&name) {
+                wrong.push(format!("{path}:{number}: {name}"));
+            }
+        }
+    }
+    assert!(known > 40, "the constants are found: {known}");
+    assert_none(&wrong, "limits that docs/limits.md does not name");
+}

@@ -1,7 +1,7 @@
 //! Keys and values that outlive runs: cursors, "already published" sets. They belong to the workflow.
 //!
-//! Errors have the codes in `wit/deps/kv`: `kv.denied`, `kv.invalid`, `limit.kv-value`,
-//! `limit.kv-keys`, `kv.unavailable`.
+//! Errors have the codes in `wit/deps/kv`: `kv.denied`, `kv.invalid`, `limit.kv-value`, `limit.kv-keys`,
+//! `limit.kv-bytes`, `limit.kv-writes`, `kv.unavailable`.
 //!
 //! ```no_run
 //! # fn main() -> flowweaver_task::Result<()> {
@@ -56,6 +56,43 @@ pub fn compare_and_set(
     ttl: Option<Duration>,
 ) -> Result<Option<u64>> {
     host::kv::compare_and_set(key, expected, value.as_ref(), ttl)
+}
+
+/// Writes a key without a value unless it is there, and answers whether this call did: of all runs, tasks and
+/// attempts that ask for the same key, exactly one hears `true`. A set of what was seen is made of such keys; give
+/// them a `ttl`, because every one counts against the workflow's quota until it ends.
+///
+/// Where the call stands decides what a crash does. Before the effect: the effect happens at most once, and never
+/// again for a key whose task died right after it. After the effect, with [`contains`] asked before: at least once.
+///
+/// # Errors
+/// What the host answers; see the module's page.
+///
+/// ```no_run
+/// # fn main() -> flowweaver_task::Result<()> {
+/// # let posts: Vec<String> = Vec::new();
+/// use std::time::Duration;
+/// use flowweaver_task::kv;
+///
+/// const KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// for post in posts {
+///     if kv::insert_once(&format!("seen/{post}"), Some(KEPT))? {
+///         // new: notify somebody
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn insert_once(key: &str, ttl: Option<Duration>) -> Result<bool> {
+    Ok(compare_and_set(key, None, b"", ttl)?.is_some())
+}
+
+/// Whether a key is there.
+///
+/// # Errors
+/// What the host answers; see the module's page.
+pub fn contains(key: &str) -> Result<bool> {
+    Ok(get(key)?.is_some())
 }
 
 /// Removes a key; answers whether it was there.

@@ -292,6 +292,76 @@ fn a_second_transaction_waits_for_the_first_to_end() {
 }
 
 #[test]
+fn rows_of_a_transaction_are_read_before_its_next_statement() {
+    let world = World::new();
+    let rule = world.database("blog").when("select id from queue");
+    rule.rows(&["id"], vec![vec![Value::from(1)], vec![Value::from(2)]]);
+    world.database("blog").when("delete *").affected(1);
+    let blog = Database::open("blog").unwrap();
+    let result = blog.transaction(|tx| {
+        for row in tx.query("select id from queue", &[])? {
+            row?;
+            tx.execute("delete from queue", &[])?;
+        }
+        Ok(())
+    });
+    assert_eq!(result.unwrap_err().code, "sql.invalid");
+    let result = blog.transaction(|tx| {
+        let rows = tx.query("select id from queue", &[])?.all()?;
+        tx.execute("delete from queue", &[])?;
+        Ok(rows.len())
+    });
+    assert_eq!(result, Ok(2));
+}
+
+#[test]
+fn an_effect_happens_once_and_every_attempt_gets_its_result() {
+    let world = World::new();
+    let orders = world.database("shop").when("insert into orders *");
+    orders
+        .error(Error::retryable("sql.timeout", "locked"))
+        .affected(1);
+    let attempt = |result: i64| {
+        let order = move |_: Nothing, cx: &Context| {
+            let shop = Database::open("shop")?;
+            let placed = shop.once(cx, "order", |tx| {
+                tx.execute("insert into orders values (1)", &[])?;
+                Ok(result)
+            })?;
+            Ok((placed.is_new(), placed.into_result()))
+        };
+        testing::run(order, json!({}))
+    };
+    assert_eq!(attempt(1).unwrap_err().code, "sql.timeout");
+    assert_eq!(
+        attempt(2),
+        Ok(json!([true, 2])),
+        "the failed one kept no key"
+    );
+    assert_eq!(attempt(3), Ok(json!([false, 2])), "the first result");
+    world.context(|facts| facts.idempotency_key = "another task".to_owned());
+    assert_eq!(attempt(4), Ok(json!([true, 4])));
+    let inserted = |statement: &&testing::Statement| statement.text.contains("into orders");
+    assert_eq!(world.statements().iter().filter(inserted).count(), 3);
+
+    let shop = Database::open("shop").unwrap();
+    let wide = |_: Nothing, cx: &Context| {
+        shop.once(cx, "wide", |_| Ok("x".repeat(70_000)))
+            .map(|_| ())
+    };
+    assert_eq!(testing::run(wide, json!({})).unwrap_err().code, "sql.value");
+    let shop = Database::open("shop").unwrap();
+    let evil = |_: Nothing, cx: &Context| {
+        shop.once_in("t; drop table x", cx, "e", |_| Ok(1))
+            .map(|_| ())
+    };
+    assert_eq!(
+        testing::run(evil, json!({})).unwrap_err().code,
+        "sql.invalid"
+    );
+}
+
+#[test]
 fn only_the_first_to_claim_a_key_gets_it() {
     let world = World::new();
     assert_eq!(kv::set("", "x", None).unwrap_err().code, "kv.invalid");
@@ -308,6 +378,25 @@ fn only_the_first_to_claim_a_key_gets_it() {
     assert!(second > first);
     assert!(kv::delete("claim").unwrap());
     assert!(!kv::delete("claim").unwrap());
+}
+
+#[test]
+fn of_all_who_insert_a_key_once_the_first_hears_so_and_nobody_else() {
+    let world = World::new();
+    assert_eq!(kv::insert_once("", None).unwrap_err().code, "kv.invalid");
+    let kept = Some(Duration::from_secs(60));
+    assert!(!kv::contains("seen/1").unwrap());
+    assert!(kv::insert_once("seen/1", kept).unwrap());
+    assert!(kv::contains("seen/1").unwrap());
+    assert!(!kv::insert_once("seen/1", None).unwrap());
+    assert_eq!(world.kv_ttl("seen/1"), kept, "a loser changes nothing");
+    assert!(kv::insert_once("seen/2", None).unwrap());
+    // A key that somebody wrote with a value is there as well.
+    world.kv_set("cursor", "17");
+    assert!(!kv::insert_once("cursor", None).unwrap());
+    assert_eq!(world.kv_get("cursor").as_deref(), Some(&b"17"[..]));
+    assert!(kv::delete("seen/1").unwrap());
+    assert!(kv::insert_once("seen/1", kept).unwrap());
 }
 
 #[test]

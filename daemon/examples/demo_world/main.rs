@@ -11,6 +11,7 @@ mod fields;
 mod guarded;
 mod llm;
 mod mall;
+mod news;
 mod observe;
 mod picture;
 mod s3;

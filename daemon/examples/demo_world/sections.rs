@@ -10,7 +10,7 @@ use axum::routing::get;
 use crate::answer;
 use crate::observe::observe;
 use crate::world::Shared;
-use crate::{blog, control, llm, mall, s3, translate, trend, vision};
+use crate::{blog, control, llm, mall, news, s3, translate, trend, vision};
 
 /// The help at the root.
 const HELP: &str = include_str!("README.md");
@@ -21,6 +21,7 @@ pub fn router(world: Shared) -> Router {
         .route("/", get(help))
         .merge(trend::routes())
         .merge(mall::routes())
+        .merge(news::routes())
         .merge(s3::routes())
         .merge(vision::routes())
         .merge(translate::routes())

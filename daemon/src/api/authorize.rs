@@ -19,6 +19,14 @@ pub enum Permission {
     WorkflowsExecute,
     /// `system.logs.read`
     LogsRead,
+    /// `secrets.read`: names, never values
+    SecretsRead,
+    /// `secrets.write`
+    SecretsWrite,
+    /// `workflows.state.read`
+    StateRead,
+    /// `workflows.state.write`
+    StateWrite,
 }
 
 impl Permission {
@@ -29,6 +37,10 @@ impl Permission {
             Self::WorkflowsRead => "workflows.read",
             Self::WorkflowsExecute => "workflows.execute",
             Self::LogsRead => "system.logs.read",
+            Self::SecretsRead => "secrets.read",
+            Self::SecretsWrite => "secrets.write",
+            Self::StateRead => "workflows.state.read",
+            Self::StateWrite => "workflows.state.write",
         }
     }
 }

@@ -5,10 +5,12 @@
 
 mod authorize;
 mod events;
+mod kv;
 mod local;
 mod problem;
 mod routes;
 mod runs;
+mod secrets;
 mod socket;
 mod tasks;
 mod views;
@@ -24,7 +26,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::kv::KvQuota;
+use crate::broker::secret::Secrets;
 use crate::catalog::Catalog;
+use crate::clock::Clock;
 use crate::engine::EngineHandle;
 use crate::reload::Versions;
 use crate::store::Store;
@@ -40,6 +45,12 @@ pub struct ApiState {
     pub store: Arc<dyn Store>,
     /// What recorded runs were compiled from.
     pub versions: Arc<Versions>,
+    /// What is secret, of which only names are shown.
+    pub secrets: Arc<Secrets>,
+    /// What the key-value state of a workflow may take.
+    pub kv_quota: KvQuota,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// Cancelled when the daemon stops: what never ends by itself ends then.
     pub stop: CancellationToken,
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::authorize::{Authorized, Door, Permission};
 use super::problem::{ApiError, PROBLEM};
-use super::{ApiState, events, runs, tasks, workflows};
+use super::{ApiState, events, kv, runs, secrets, tasks, workflows};
 
 /// Inputs are small; bulk data is fetched by tasks.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -122,14 +122,36 @@ fn routes() -> Routes {
         .route(Method::GET, "/v0/events", LogsRead, events::follow)
 }
 
+/// What is kept for workflows: secrets and state.
+fn kept(routes: Routes) -> Routes {
+    use Permission::{SecretsRead, SecretsWrite, StateRead, StateWrite};
+    const STATE: &str = "/v0/workflows/{workflow}/kv";
+    const ENTRY: &str = "/v0/workflows/{workflow}/kv/entry";
+    const SECRET: &str = "/v0/secrets/{name}";
+    routes
+        .route(Method::GET, "/v0/secrets", SecretsRead, secrets::list)
+        .route(Method::PUT, SECRET, SecretsWrite, secrets::set)
+        .route(Method::DELETE, SECRET, SecretsWrite, secrets::delete)
+        .route(
+            Method::POST,
+            "/v0/secret-keys/rekey",
+            SecretsWrite,
+            secrets::rekey,
+        )
+        .route(Method::GET, STATE, StateRead, kv::list)
+        .route(Method::GET, ENTRY, StateRead, kv::get)
+        .route(Method::PUT, ENTRY, StateWrite, kv::set)
+        .route(Method::DELETE, ENTRY, StateWrite, kv::delete)
+}
+
 /// Every route with its permission.
 pub fn table() -> Vec<RouteEntry> {
-    routes().table
+    kept(routes()).table
 }
 
 /// The router, for requests that came through the owner's door.
 pub fn router(state: ApiState) -> Router {
-    routes()
+    kept(routes())
         .router
         .fallback(unknown)
         .layer(axum::middleware::from_fn(every_refusal_is_a_problem))

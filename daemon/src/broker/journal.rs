@@ -14,8 +14,11 @@ const LINES_MAX: usize = 10_000;
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Bounds what one attempt can make the host hold and store.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A task that needs more calls than this is a loop of tasks.
-const CALLS_MAX: usize = 10_000;
+/// The limits of all capabilities together, and half as much again for calls that they refuse: a task
+/// that needs more is a loop of tasks.
+pub(super) const CALLS_MAX: usize = 24_000;
+/// Targets of those calls: some 350 bytes each.
+const CALL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// One log line.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +42,7 @@ pub struct HostCall {
     pub target: String,
     /// The method, or the kind of statement.
     pub verb: String,
-    /// The status code, or `ok`, or the error's code.
+    /// The status code, or `ok` (and how many rows were changed), or the error's code.
     pub outcome: String,
     /// Bytes sent.
     pub sent_bytes: u64,
@@ -73,7 +76,7 @@ pub struct Entries {
     pub calls: Vec<HostCall>,
     /// The latest progress report, if there was one.
     pub progress: Option<Progress>,
-    /// Lines and calls dropped at the limits, over the whole attempt.
+    /// Lines dropped and calls refused at the limits, over the whole attempt.
     pub dropped: u64,
 }
 
@@ -97,6 +100,7 @@ struct State {
     lines_total: usize,
     bytes_total: usize,
     calls_total: usize,
+    call_bytes_total: usize,
 }
 
 impl Journal {
@@ -124,16 +128,33 @@ impl Journal {
         });
     }
 
-    /// Adds a broker call.
-    pub fn call(&self, call: HostCall) {
-        self.with(|state| {
-            if state.calls_total >= CALLS_MAX {
+    /// Takes room for a call's record whose target has so many bytes; answers whether there is any.
+    pub(super) fn make_room(&self, bytes: usize) -> bool {
+        let mut made = false;
+        self.quietly(|state| {
+            made = state.calls_total < CALLS_MAX
+                && state.call_bytes_total.saturating_add(bytes) <= CALL_BYTES_MAX;
+            if made {
+                state.calls_total += 1;
+                state.call_bytes_total += bytes;
+            } else {
                 state.entries.dropped += 1;
-                return;
             }
-            state.calls_total += 1;
-            state.entries.calls.push(call);
         });
+        made
+    }
+
+    /// The call was not made.
+    pub(super) fn give_room_back(&self, bytes: usize) {
+        self.quietly(|state| {
+            state.calls_total = state.calls_total.saturating_sub(1);
+            state.call_bytes_total = state.call_bytes_total.saturating_sub(bytes);
+        });
+    }
+
+    /// Adds a broker call, whose room was taken before it began.
+    pub(crate) fn call(&self, call: HostCall) {
+        self.with(|state| state.entries.calls.push(call));
     }
 
     /// Replaces the progress report.
@@ -163,6 +184,16 @@ impl Journal {
         self.written.notified().await;
     }
 
+    /// Changes what no reader waits for.
+    fn quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(
+            &mut self
+                .state
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+
     fn with(&self, change: impl FnOnce(&mut State)) {
         change(
             &mut self
@@ -174,7 +205,8 @@ impl Journal {
     }
 }
 
-fn truncate(text: &mut String, max: usize) {
+/// Cuts a text that is longer than `max` bytes, and shows that it was.
+pub(super) fn truncate(text: &mut String, max: usize) {
     if text.len() > max {
         text.truncate(text.floor_char_boundary(max));
         text.push('…');

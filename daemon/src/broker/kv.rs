@@ -12,7 +12,8 @@ use super::{AttemptScope, BrokerView};
 use crate::bindings::kv::store::{Entry, Host};
 use crate::clock::{Clock, Timestamp};
 use crate::store::rows::KvEntry;
-use crate::store::{Expect, KvSpace, KvWrite, Store, StoreError};
+use crate::store::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, Store, StoreError};
+use crate::units::Size;
 use crate::workflow::grant::KvGrant;
 
 /// Keys are names, not documents; index entries must stay small in every database.
@@ -21,13 +22,68 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Writes of one attempt, so that a loop cannot fill the store: more is the work of a database.
 pub const WRITES_MAX: u32 = 10_000;
+/// Calls of one attempt, denied ones included: room for as many writes as there may be and a read for
+/// every second. Each is recorded, and the records have room for these and the other capabilities'.
+pub const CALLS_MAX: u32 = 15_000;
 /// The most keys that one call lists, as in `wit/`.
 pub const LIST_MAX: u32 = 1_000;
+
+/// What the entries of one workflow may take, whoever writes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvQuota {
+    /// `[limits] kv_keys`.
+    pub keys: u64,
+    /// `[limits] kv_bytes`: keys and values.
+    pub bytes: u64,
+}
+
+impl Default for KvQuota {
+    fn default() -> Self {
+        Self {
+            // A year of a feed with 270 items a day, each marked as seen; listed in a hundred calls.
+            keys: 100_000,
+            // 640 bytes for each of them. State, not storage: it is in every backup of the store.
+            bytes: 64 << 20,
+        }
+    }
+}
+
+impl KvQuota {
+    /// As the store counts.
+    pub fn usage(self) -> KvUsage {
+        KvUsage {
+            entries: self.keys,
+            bytes: self.bytes,
+        }
+    }
+
+    /// The refusal that a write which did not fit gets; none for one that was written or not expected.
+    pub fn refusal(self, written: KvWritten) -> Option<(&'static str, String)> {
+        match written {
+            KvWritten::At(_) | KvWritten::Unexpected => None,
+            KvWritten::TooManyKeys => {
+                let keys = self.keys;
+                let message = format!(
+                    "a workflow keeps at most {keys} keys; delete some, or give them a ttl. The operator's limit is [limits] kv_keys"
+                );
+                Some(("limit.kv-keys", message))
+            }
+            KvWritten::TooManyBytes => {
+                let bytes = Size(self.bytes);
+                let message = format!(
+                    "a workflow's keys and values take at most {bytes} together; delete some, or write less. The operator's limit is [limits] kv_bytes"
+                );
+                Some(("limit.kv-bytes", message))
+            }
+        }
+    }
+}
 
 /// What all attempts share.
 pub(super) struct KvShared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) quota: KvQuota,
 }
 
 /// Key-value state as one attempt sees it.
@@ -35,6 +91,7 @@ pub struct KvCtx {
     shared: Arc<KvShared>,
     scope: AttemptScope,
     space: KvSpace,
+    calls: AtomicU32,
     writes: AtomicU32,
 }
 
@@ -48,13 +105,14 @@ impl KvCtx {
             shared,
             scope,
             space,
+            calls: AtomicU32::new(0),
             writes: AtomicU32::new(0),
         }
     }
 
     /// Reads a key; none when it is absent or expired.
     pub async fn get(&self, key: &str) -> Result<Option<KvEntry>, Refusal> {
-        let mut record = self.record("get", key);
+        let mut record = self.record("get", key)?;
         let result = async {
             self.may_read(key)?;
             let found = self.shared.store.kv_get(&self.space, key, self.now()).await;
@@ -75,7 +133,7 @@ impl KvCtx {
         value: Vec<u8>,
         ttl: Option<Duration>,
     ) -> Result<Option<u64>, Refusal> {
-        let mut record = self.record("set", key);
+        let mut record = self.record("set", key)?;
         record.sent(value.len());
         let result = async {
             self.may_write(key)?;
@@ -87,13 +145,18 @@ impl KvCtx {
             let write = KvWrite {
                 value,
                 expires_at: ttl.map(|ttl| now.after(ttl)),
+                quota: self.shared.quota.usage(),
             };
             let written = self
                 .shared
                 .store
                 .kv_set(&self.space, key, expect, &write, now)
-                .await;
-            written.map_err(unavailable)
+                .await
+                .map_err(unavailable)?;
+            match self.shared.quota.refusal(written) {
+                Some((code, message)) => Err(Refusal::permanent(code, message)),
+                None => Ok(written.revision()),
+            }
         };
         let result = self.unless_cancelled(result).await;
         record.settle(result)
@@ -101,7 +164,7 @@ impl KvCtx {
 
     /// Removes a key; answers whether it was there.
     pub async fn delete(&self, key: &str) -> Result<bool, Refusal> {
-        let record = self.record("delete", key);
+        let record = self.record("delete", key)?;
         let result = async {
             self.may_write(key)?;
             let deleted = self
@@ -122,8 +185,9 @@ impl KvCtx {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<String>, Refusal> {
-        let record = self.record("keys", prefix);
+        let record = self.record("keys", prefix)?;
         let result = async {
+            self.count()?;
             self.granted(KvGrant::Read)?;
             for text in [Some(prefix), after]
                 .into_iter()
@@ -151,7 +215,7 @@ impl KvCtx {
         self.shared.clock.now()
     }
 
-    fn record(&self, verb: &str, key: &str) -> CallRecord {
+    fn record(&self, verb: &str, key: &str) -> Result<CallRecord, Refusal> {
         // Control characters would be refused a moment later; the record is read by people.
         let key = key
             .chars()
@@ -174,19 +238,31 @@ impl KvCtx {
     }
 
     fn may_read(&self, key: &str) -> Result<(), Refusal> {
+        self.count()?;
         self.granted(KvGrant::Read)?;
         valid_key(key)
     }
 
     fn may_write(&self, key: &str) -> Result<(), Refusal> {
+        self.count()?;
         self.granted(KvGrant::ReadWrite)?;
         valid_key(key)?;
         if self.writes.fetch_add(1, Ordering::Relaxed) >= WRITES_MAX {
             self.writes.fetch_sub(1, Ordering::Relaxed);
             let message = format!("an attempt changes at most {WRITES_MAX} keys");
-            return Err(Refusal::permanent("limit.kv-keys", message));
+            return Err(Refusal::permanent("limit.kv-writes", message));
         }
         Ok(())
+    }
+
+    /// Counts a call, denied ones included: asking is not free either.
+    fn count(&self) -> Result<(), Refusal> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX {
+            return Ok(());
+        }
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        let message = format!("an attempt makes at most {CALLS_MAX} calls for keys");
+        Err(Refusal::permanent("limit.kv-calls", message))
     }
 
     fn granted(&self, wanted: KvGrant) -> Result<(), Refusal> {
@@ -207,7 +283,8 @@ impl KvCtx {
     }
 }
 
-fn valid_key(key: &str) -> Result<(), Refusal> {
+/// Whether this can be a key. Errors: `kv.invalid`.
+pub fn valid_key(key: &str) -> Result<(), Refusal> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
         let message = format!("a key has 1 to {KEY_BYTES_MAX} bytes and no control characters");
         return Err(Refusal::permanent("kv.invalid", message));
@@ -224,7 +301,10 @@ fn unavailable(error: StoreError) -> Refusal {
 impl Host for BrokerView<'_> {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, CallError> {
         let found = self.ctx.kv.get(&key).await?;
-        Ok(found.map(|KvEntry { value, revision }| Entry { value, revision }))
+        Ok(found.map(|entry| Entry {
+            value: entry.value,
+            revision: entry.revision,
+        }))
     }
 
     async fn set(

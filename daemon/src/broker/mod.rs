@@ -35,6 +35,7 @@ pub struct Broker {
     http: Arc<http::HttpShared>,
     sql: Arc<sql::SqlShared>,
     kv: Arc<kv::KvShared>,
+    secrets: Arc<Secrets>,
 }
 
 /// What the brokers must know of one attempt.
@@ -61,16 +62,24 @@ impl Broker {
     /// When a setting is wrong, TLS cannot be set up, or there is no runtime.
     pub fn new(
         settings: BrokerSettings,
-        secrets: Secrets,
+        secrets: impl Into<Arc<Secrets>>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, BrokerError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BrokerError::NoRuntime)?;
-        let rules = (settings.network, settings.hosts, settings.http);
-        let http = http::HttpShared::new(rules, Arc::new(secrets), clock.clone(), runtime.clone())?;
+        let secrets = secrets.into();
+        let dialling = (settings.network, settings.hosts);
+        let limits = (settings.host_limits, settings.http);
+        let http = http::HttpShared::new(
+            dialling,
+            limits,
+            secrets.clone(),
+            clock.clone(),
+            runtime.clone(),
+        )?;
         let sql = sql::SqlShared::new(
             settings.databases,
-            settings.own_files,
+            settings.own,
             settings.sql,
             clock.clone(),
             runtime,
@@ -78,8 +87,27 @@ impl Broker {
         Ok(Arc::new(Self {
             http: Arc::new(http),
             sql: Arc::new(sql),
-            kv: Arc::new(kv::KvShared { store, clock }),
+            kv: Arc::new(kv::KvShared {
+                store,
+                clock,
+                quota: settings.kv,
+            }),
+            secrets,
         }))
+    }
+
+    /// Notices new values of the secrets that an attempt is granted. To be called before it begins.
+    pub async fn freshen(&self, grants: &Grants) {
+        self.secrets.freshen(grants).await;
+    }
+
+    /// Asks the configured database servers whether one of them is the daemon's own store. Those that
+    /// do not answer within seconds are asked again before their first statement.
+    ///
+    /// # Errors
+    /// When one is.
+    pub async fn check(&self) -> Result<(), BrokerError> {
+        Ok(self.sql.are_strange().await?)
     }
 
     /// The brokers' part of a new attempt.

@@ -1,10 +1,12 @@
 //! The arguments, as clap reads them. What they do is in the command's own file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::id::{RunId, TaskName, WorkflowName};
+use crate::id::{RunId, SecretName, TaskName, WorkflowName};
+use crate::units::Span;
 
 /// Hot-reloaded TOML workflows whose tasks are sandboxed WASM components.
 #[derive(Debug, Parser)]
@@ -45,8 +47,100 @@ pub enum Command {
     Cancel(CancelArguments),
     /// Begin a new run that continues or repeats one.
     Rerun(RerunArguments),
+    /// List secrets by name, and set, delete or re-encrypt those in the store.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Look at a workflow's key-value state, and change it.
+    #[command(subcommand)]
+    Kv(KvCommand),
     /// Print the JSON Schema of the workflow file format.
     Schema,
+    /// Compile the module on standard input, for the daemon that started this process.
+    #[command(name = crate::sandbox::compiler::COMMAND, hide = true)]
+    CompileModule(CompileModuleArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct CompileModuleArguments {
+    /// The most memory, in bytes.
+    #[arg(long)]
+    pub memory: u64,
+    /// The most CPU time.
+    #[arg(long)]
+    pub cpu_seconds: u64,
+    /// The daemon's process; this one ends with it.
+    #[arg(long)]
+    pub parent: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// List the names, where each comes from, and what uses it. Values are never shown.
+    List,
+    /// Set a secret in the store; the value comes from standard input, or is asked for.
+    Set {
+        /// The secret.
+        name: SecretName,
+        /// A value written by mistake: it is refused, and not repeated.
+        #[arg(hide = true, num_args = 0.., allow_hyphen_values = true)]
+        misplaced: Vec<OsString>,
+    },
+    /// Delete a secret from the store.
+    Delete {
+        /// The secret.
+        name: SecretName,
+    },
+    /// Encrypt every secret in the store with the first key.
+    Rekey,
+    /// Print a new key for the secrets in the store.
+    Key,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KvCommand {
+    /// List keys with revision, length and end.
+    List {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// Only keys that begin with this.
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// Only keys after this one.
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show a key's value.
+    Get {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// The key.
+        key: String,
+    },
+    /// Write a key.
+    Set {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// The key.
+        key: String,
+        /// The value [default: standard input].
+        value: Option<String>,
+        /// Remove it after this time: 30s, 12h, 90d.
+        #[arg(long)]
+        ttl: Option<Span>,
+        /// Only if the key is at this revision, or `absent`.
+        #[arg(long, value_name = "REVISION")]
+        expect: Option<String>,
+    },
+    /// Delete a key.
+    Delete {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// The key.
+        key: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,17 +1,19 @@
 //! `check`: compiles files as the daemon would, without touching anything that is live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::args::CheckArguments;
+use super::client::Client;
 use super::exit::Exit;
 use super::print;
 use crate::config::Settings;
 use crate::daemon::Workbench;
 use crate::diagnostic::{self, Diagnostic, Severity};
+use crate::id::SecretName;
 use crate::reload;
 
 /// Checks the files, or all of the flows folder; the exit code says whether there were errors.
@@ -30,7 +32,8 @@ pub async fn check(
             return Exit::Usage.because(format!("{}: {error}", settings.paths.flows.display()));
         }
     };
-    let bench = match Workbench::open(settings, environment).await {
+    let secrets = known_secrets(settings).await;
+    let bench = match Workbench::open(settings, environment, secrets).await {
         Ok(bench) => bench,
         Err(error) => return Exit::Unreachable.because(error),
     };
@@ -65,6 +68,18 @@ pub async fn check(
         (0, 0) => Exit::Ok,
         _ => Exit::Failed,
     }
+}
+
+/// The names of secrets that a running daemon knows; it alone can see all of them.
+async fn known_secrets(settings: &Settings) -> Option<BTreeSet<SecretName>> {
+    let answer = Client::running(settings)
+        .await?
+        .get("/v0/secrets")
+        .await
+        .ok()?;
+    let rows = answer.get("secrets")?.as_array()?;
+    let names = rows.iter().map(|row| print::text(row, "name").parse());
+    names.collect::<Result<_, _>>().ok()
 }
 
 fn count(files: usize) -> String {

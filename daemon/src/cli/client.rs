@@ -54,6 +54,13 @@ impl Client {
         Ok(Self(Way::Process(Box::new(daemon), api)))
     }
 
+    /// Speaks to the socket if somebody listens there.
+    pub async fn running(settings: &Settings) -> Option<Self> {
+        let socket = settings.paths.state.join(SOCKET_NAME);
+        UnixStream::connect(&socket).await.ok()?;
+        Some(Self(Way::Socket(socket)))
+    }
+
     /// Ends what was started here.
     pub async fn close(self) {
         if let Way::Process(daemon, _) = self.0 {

@@ -6,10 +6,13 @@
 mod args;
 mod check;
 mod client;
+mod compile_module;
 mod exit;
 mod follow;
+mod kv;
 mod print;
 mod runs;
+mod secrets;
 mod serve;
 
 pub use exit::Exit;
@@ -19,7 +22,7 @@ use std::collections::BTreeMap;
 use clap::Parser;
 
 use crate::config::{self, Settings};
-use args::{Arguments, Command};
+use args::{Arguments, Command, SecretCommand};
 
 /// Parses the process's arguments, runs the command and says how it went.
 pub fn main() -> Exit {
@@ -37,12 +40,17 @@ pub fn main() -> Exit {
             return code;
         }
     };
+    // Before settings, environment and runtime, none of which that process may have.
+    if let Command::CompileModule(orders) = &arguments.command {
+        return compile_module::compile_module(orders);
+    }
     // A variable that is not UTF-8 is none of ours: names and values of settings are text.
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let settings = match config::load(arguments.config.as_deref(), &environment) {
-        Ok(settings) => settings,
+    let loaded = config::load(arguments.config.as_deref(), environment);
+    let (settings, environment) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return Exit::Usage.because(error),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,7 +73,12 @@ async fn dispatch(
         Command::Check(command) => {
             return check::check(&settings, &environment, &command, json).await;
         }
+        Command::CompileModule(orders) => return compile_module::compile_module(&orders),
         Command::Schema => return print::value(&crate::workflow::schema::json_schema()),
+        Command::Secret(SecretCommand::Key) => return secrets::key(json),
+        Command::Secret(SecretCommand::Set { misplaced, .. }) if !misplaced.is_empty() => {
+            return secrets::misplaced();
+        }
         command => match client::Client::connect(settings, environment).await {
             Ok(client) => {
                 let result = runs::dispatch(&client, command, json).await;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArguments};
 use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
-use super::follow;
 use super::print;
+use super::{follow, kv, secrets};
 use crate::diagnostic::shown;
 use crate::id::WorkflowName;
 
@@ -42,12 +42,16 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
             ))
         }
         Command::Rerun(arguments) => rerun(client, arguments, json).await,
+        Command::Secret(command) => secrets::dispatch(client, command, json).await,
+        Command::Kv(command) => kv::dispatch(client, command, json).await,
         // These never come here: they need no daemon.
-        Command::Serve | Command::Check(_) | Command::Schema => Ok(Exit::Usage),
+        Command::Serve | Command::Check(_) | Command::Schema | Command::CompileModule(_) => {
+            Ok(Exit::Usage)
+        }
     }
 }
 
-fn said(json: bool, answer: &Value, text: &str) -> Exit {
+pub(super) fn said(json: bool, answer: &Value, text: &str) -> Exit {
     if json {
         return print::value(answer);
     }

@@ -1,12 +1,15 @@
 //! The daemon's own settings: `flowweaver.toml`, then `FLOWWEAVER_<SECTION>_<KEY>` over it.
 //!
-//! Everything has a default and the file may be absent. What a workflow may ask for is in its own
+//! Everything has a default and the file may be absent; `MODE` picks the defaults. What a workflow may ask for is in its own
 //! file; here the operator says how much of it is given.
 
+mod hosts;
+mod profile;
 mod sections;
 #[cfg(test)]
 mod tests;
 
+pub use hosts::{CallRate, HostKey, HostSection};
 pub use sections::{
     DatabaseMode, DatabaseSection, Durability, EngineSection, LimitsSection, LogFormat, LogSection,
     NetworkSection, PathsSection, ReloadSection, SecretsSection, Settings, StoreSection,
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use profile::Profile;
 
 /// The file's usual name, looked for in the working folder.
 pub const FILE_NAME: &str = "flowweaver.toml";
@@ -29,6 +33,9 @@ pub const FILE_NAME: &str = "flowweaver.toml";
 /// Every variable that overrides a setting begins with this. `FLOWWEAVER_SECRET_…` does not: those
 /// are secrets.
 const PREFIX: &str = "FLOWWEAVER_";
+
+/// Looks like a setting and is none: it holds the keys of secrets, and must not stand in a message.
+const KEYS: &str = "FLOWWEAVER_SECRETS_KEY";
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +63,14 @@ pub enum ConfigError {
 
 /// Reads the settings: `file` if given (then it must exist), else [`FILE_NAME`] if it is there,
 /// else defaults; and `environment` over them. Relative paths are relative to the file's folder.
+/// Answers the variables too: in development those of `.env` are among them.
 pub fn load(
     file: Option<&Path>,
-    environment: &BTreeMap<String, String>,
-) -> Result<Settings, ConfigError> {
+    environment: BTreeMap<String, String>,
+) -> Result<(Settings, BTreeMap<String, String>), ConfigError> {
     let path = file.unwrap_or(Path::new(FILE_NAME));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (profile, environment) = profile::surroundings(environment, folder)?;
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && file.is_none() => String::new(),
@@ -71,14 +81,15 @@ pub fn load(
             });
         }
     };
-    let mut settings = parse(path, &text, environment)?;
-    settings.rebase(path.parent().unwrap_or(Path::new("")));
-    Ok(settings)
+    let mut settings = parse(path, &text, profile, &environment)?;
+    settings.rebase(folder);
+    Ok((settings, environment))
 }
 
 fn parse(
     path: &Path,
     text: &str,
+    profile: Profile,
     environment: &BTreeMap<String, String>,
 ) -> Result<Settings, ConfigError> {
     let invalid = |error: &toml::de::Error| {
@@ -93,10 +104,20 @@ fn parse(
     };
     let settings: Settings = toml::from_str(text).map_err(|error| invalid(&error))?;
     let overrides = overrides(environment);
-    if overrides.is_empty() {
+    if overrides.is_empty() && profile.defaults().is_empty() {
         return Ok(settings);
     }
     let mut table: toml::Table = toml::from_str(text).map_err(|error| invalid(&error))?;
+    for (section, key, value) in profile.defaults() {
+        let section = table
+            .entry(*section)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let Some(section) = section.as_table_mut() {
+            section
+                .entry(*key)
+                .or_insert_with(|| toml::Value::String((*value).to_owned()));
+        }
+    }
     for (variable, section, key, value) in overrides {
         let wrong = |message: String| ConfigError::Variable {
             variable: variable.clone(),
@@ -122,6 +143,9 @@ fn overrides(environment: &BTreeMap<String, String>) -> Vec<(String, String, Str
         let Some(rest) = variable.strip_prefix(PREFIX) else {
             continue;
         };
+        if variable == KEYS {
+            continue;
+        }
         let Some((section, key)) = rest.split_once('_') else {
             continue;
         };

@@ -1,13 +1,15 @@
 //! The sections of `flowweaver.toml`, one type each, with their defaults and the reason for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{DatabaseName, VariableName, WorkflowName};
+use super::hosts::{HostKey, HostSection};
+use crate::id::{DatabaseName, OrganizationId, SecretName, VariableName, WorkflowName};
 use crate::units::{Size, Span};
 use crate::workflow::environment::Ceilings;
 
@@ -32,6 +34,8 @@ pub struct Settings {
     pub databases: BTreeMap<DatabaseName, DatabaseSection>,
     /// What the HTTP broker may dial.
     pub network: NetworkSection,
+    /// How often it asks single hosts.
+    pub hosts: BTreeMap<HostKey, HostSection>,
     /// Where secrets come from.
     pub secrets: SecretsSection,
     /// Settings of single workflows.
@@ -49,6 +53,7 @@ impl Settings {
         for path in [&mut paths.flows, &mut paths.tasks, &mut paths.state]
             .into_iter()
             .chain(&mut self.secrets.folder)
+            .chain(&mut self.secrets.key_file)
         {
             *path = base.join(&path);
         }
@@ -147,12 +152,32 @@ pub struct LimitsSection {
     pub schedules: usize,
     /// The largest module file.
     pub module: Size,
-    /// Brokered HTTP: the largest request body.
+    /// CPU time of one module's compilation, in whole seconds; by the clock it may take four times as long.
+    pub compile_time: Span,
+    /// Memory of one module's compilation. Two modules may be compiled at once.
+    pub compile_memory: Size,
+    /// Brokered HTTP: the largest request body that is held in memory.
     pub http_request: Size,
+    /// Brokered HTTP: the streamed request bodies of an attempt together.
+    pub http_upload: Size,
     /// Brokered HTTP: the largest response body.
     pub http_response: Size,
+    /// Brokered SQL: calls of one attempt.
+    pub sql_calls: u32,
+    /// Brokered SQL: queries being read and transactions of one attempt, at one time.
+    pub sql_concurrent: NonZeroU32,
     /// Brokered SQL: rows a query may return.
     pub sql_rows: u64,
+    /// Brokered SQL: bytes a query may return.
+    pub sql_bytes: Size,
+    /// Brokered SQL: bytes of one call's parameters.
+    pub sql_parameters: Size,
+    /// Brokered SQL: how long a transaction waits for its task.
+    pub sql_idle: Span,
+    /// Key-value state: keys of one workflow.
+    pub kv_keys: u64,
+    /// Key-value state: keys and values of one workflow together.
+    pub kv_bytes: Size,
 }
 
 impl Default for LimitsSection {
@@ -175,10 +200,27 @@ impl Default for LimitsSection {
             schedules: ceilings.schedules,
             // A JavaScript or Python component carries its interpreter.
             module: Size(64 << 20),
+            // Room for a component with an interpreter; the reasons are at `CompileLimits`.
+            compile_time: Span(Duration::from_secs(120)),
+            compile_memory: Size(2 << 30),
             http_request: Size(16 << 20),
+            // Written in portions, so this bounds traffic and not memory.
+            http_upload: Size(256 << 20),
             // Read in portions, so this bounds traffic and not memory.
             http_response: Size(64 << 20),
+            sql_calls: 1_000,
+            // Each is a connection.
+            sql_concurrent: NonZeroU32::MIN.saturating_add(3),
             sql_rows: 100_000,
+            // Read in portions, like a response.
+            sql_bytes: Size(64 << 20),
+            // Held at once, like a request.
+            sql_parameters: Size(16 << 20),
+            // Others wait for what a transaction has locked.
+            sql_idle: Span(Duration::from_secs(30)),
+            // A year of a feed with 270 items a day, each marked as seen, at 640 bytes each.
+            kv_keys: 100_000,
+            kv_bytes: Size(64 << 20),
         }
     }
 }
@@ -218,13 +260,21 @@ pub struct DatabaseSection {
     /// The tables that grants may name; absent: any.
     #[serde(default)]
     pub tables: Option<Vec<String>>,
-    /// The longest statement.
+    /// How long it may compute for one call.
     #[serde(default = "database_timeout")]
     pub timeout: Span,
+    /// Connections at one time, of all tasks together.
+    #[serde(default = "database_connections")]
+    pub connections: NonZeroU32,
 }
 
 fn database_timeout() -> Span {
     Span(Duration::from_secs(10))
+}
+
+/// A few busy tasks, and a server's hundred is shared by others.
+fn database_connections() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(15)
 }
 
 /// What may be done with a database.
@@ -252,6 +302,10 @@ pub struct NetworkSection {
 pub struct SecretsSection {
     /// A folder with one file a secret.
     pub folder: Option<PathBuf>,
+    /// A file with the keys of the store's table of secrets: the first encrypts, all decrypt.
+    pub key_file: Option<PathBuf>,
+    /// The organizations that may use a secret of the environment or a file; one not named here is the root's.
+    pub organizations: BTreeMap<SecretName, BTreeSet<OrganizationId>>,
 }
 
 /// `[workflows.NAME]`.

@@ -9,17 +9,18 @@ use futures_util::FutureExt;
 
 use super::StartError;
 use crate::broker::Broker;
-use crate::broker::http::HttpLimits;
 use crate::broker::http::address::Network;
+use crate::broker::http::{HostLimit, HttpLimits, Rate};
+use crate::broker::kv::KvQuota;
 use crate::broker::secret::{SecretSources, Secrets};
 use crate::broker::settings::BrokerSettings;
-use crate::broker::sql::{DatabaseSettings, SqlLimits};
+use crate::broker::sql::{DatabaseSettings, Own, SqlLimits};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{self, DatabaseMode, Settings};
+use crate::config::{self, DatabaseMode, HostKey, HostSection, LimitsSection, Settings};
 use crate::engine::{self, Engine, EngineHandle, Parts};
-use crate::id::{OrganizationId, SecretName};
 use crate::reload::{self, ReloadParts, Versions};
+use crate::sandbox::compiler::CompileLimits;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::store::{self, Durability, Store};
 use crate::workflow::environment::{Ceilings, DatabaseFacts};
@@ -60,7 +61,8 @@ pub(super) fn secrets(
             .collect(),
         directory: settings.secrets.folder.clone(),
         credentials: environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-        organizations: BTreeMap::new(),
+        key_file: settings.secrets.key_file.clone(),
+        organizations: settings.secrets.organizations.clone(),
     };
     Secrets::load(sources).map_err(|error| StartError::Setting(error.to_string()))
 }
@@ -68,7 +70,7 @@ pub(super) fn secrets(
 /// The brokers, with what the operator allows.
 pub(super) fn broker(
     settings: &Settings,
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Broker>, StartError> {
@@ -80,7 +82,13 @@ pub(super) fn broker(
         allow.push(entry);
     }
     let url = store_url(settings);
-    let own = config::sqlite_path(&url).map(Path::to_owned);
+    let own = Own {
+        files: config::sqlite_path(&url)
+            .map(Path::to_owned)
+            .into_iter()
+            .collect(),
+        url: Some(url.into()),
+    };
     let databases = settings
         .databases
         .iter()
@@ -90,6 +98,7 @@ pub(super) fn broker(
             mode: mode(section.mode),
             tables: section.tables.clone(),
             timeout: section.timeout.0,
+            connections: section.connections.get() as usize,
             organizations: None,
         })
         .collect();
@@ -98,21 +107,59 @@ pub(super) fn broker(
             allow,
             own_ports: Vec::new(),
         },
+        host_limits: host_limits(settings),
         http: HttpLimits {
             request_bytes: settings.limits.http_request.0,
+            upload_bytes: settings.limits.http_upload.0,
             response_bytes: settings.limits.http_response.0,
             ..HttpLimits::default()
         },
         databases,
-        sql: SqlLimits {
-            rows: settings.limits.sql_rows,
-            ..SqlLimits::default()
-        },
-        own_files: own.into_iter().collect(),
+        sql: sql_limits(&settings.limits),
+        kv: kv_quota(settings),
+        own,
         ..BrokerSettings::default()
     };
     Broker::new(broker, secrets, store, clock)
         .map_err(|error| StartError::Setting(error.to_string()))
+}
+
+/// What the key-value entries of a workflow may take.
+pub(super) fn kv_quota(settings: &Settings) -> KvQuota {
+    KvQuota {
+        keys: settings.limits.kv_keys,
+        bytes: settings.limits.kv_bytes.0,
+    }
+}
+
+fn host_limits(settings: &Settings) -> Vec<HostLimit> {
+    let limit = |(key, section): (&HostKey, &HostSection)| HostLimit {
+        host: key.pattern(),
+        rate: section.rate.map(|rate| Rate {
+            calls: rate.calls,
+            per: rate.per,
+            burst: section.burst,
+        }),
+        concurrent: section.concurrent,
+    };
+    settings.hosts.iter().map(limit).collect()
+}
+
+/// Asks the tasks' database servers whether one of them is the store.
+pub(super) async fn strangers(broker: &Broker) -> Result<(), StartError> {
+    let asked = broker.check().await;
+    asked.map_err(|error| StartError::Setting(error.to_string()))
+}
+
+fn sql_limits(limits: &LimitsSection) -> SqlLimits {
+    SqlLimits {
+        calls: limits.sql_calls,
+        concurrent: limits.sql_concurrent.get(),
+        rows: limits.sql_rows,
+        bytes: limits.sql_bytes.0,
+        parameters: limits.sql_parameters.0,
+        idle: limits.sql_idle.0,
+    }
 }
 
 fn mode(mode: DatabaseMode) -> SqlMode {
@@ -130,6 +177,10 @@ pub(super) fn sandbox(
 ) -> Result<Sandbox, StartError> {
     let mut options = SandboxOptions::new(state.join(COMPILED_NAME));
     options.module_bytes_max = usize::try_from(settings.limits.module.0).unwrap_or(usize::MAX);
+    options.compile_limits = CompileLimits {
+        time: settings.limits.compile_time.0,
+        memory_bytes: settings.limits.compile_memory.0,
+    };
     Sandbox::open(options, broker).map_err(|error| StartError::Sandbox(error.to_string()))
 }
 
@@ -162,6 +213,9 @@ pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName
             DatabaseFacts {
                 mode: mode(section.mode),
                 tables: section.tables.clone(),
+                case_counts: ["mariadb://", "mysql://"]
+                    .iter()
+                    .any(|scheme| section.url.starts_with(scheme)),
             },
         )
     });
@@ -171,7 +225,7 @@ pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName
 /// What reloading works with.
 pub(super) fn reload(
     settings: &Settings,
-    secrets: Vec<SecretName>,
+    secrets: &Arc<Secrets>,
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
     versions: &Arc<Versions>,
     catalog: &Arc<ArcSwap<Catalog>>,
@@ -189,7 +243,7 @@ pub(super) fn reload(
             .map(|(name, section)| (name.clone(), section.vars.clone()))
             .collect(),
         databases: databases(settings),
-        secrets,
+        secrets: Arc::clone(secrets),
         store: Arc::clone(store),
         sandbox: Arc::clone(sandbox),
         clock: Arc::clone(clock),
@@ -237,12 +291,9 @@ fn instance(state: &Path) -> String {
 
 fn lost_or_late(error: reload::VersionError) -> engine::VersionError {
     match error {
-        reload::VersionError::Store(error) => engine::VersionError::Unavailable(error.to_string()),
+        late @ (reload::VersionError::Store(_) | reload::VersionError::Unprepared(_)) => {
+            engine::VersionError::Unavailable(late.to_string())
+        }
         lost => engine::VersionError::Lost(lost.to_string()),
     }
-}
-
-/// The names of the secrets that the root organization may use.
-pub(super) fn names(secrets: &Secrets) -> Vec<SecretName> {
-    secrets.names(OrganizationId::ROOT)
 }

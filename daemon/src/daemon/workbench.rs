@@ -1,7 +1,6 @@
 //! Compiling files without a daemon: modules are prepared, nothing is published or run.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{StartError, wiring};
@@ -9,7 +8,7 @@ use crate::broker::secret::Secrets;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::id::{ModuleName, SecretName};
+use crate::id::{ModuleName, OrganizationId, SecretName};
 use crate::reload::{self, Found};
 use crate::store::{self, Durability};
 use crate::workflow::environment::{Environment, ModuleFacts};
@@ -20,15 +19,18 @@ pub struct Workbench {
     settings: Settings,
     modules: BTreeMap<ModuleName, ModuleFacts>,
     refused: Vec<String>,
-    secrets: Vec<SecretName>,
+    /// None: not all of them can be known here.
+    secrets: Option<BTreeSet<SecretName>>,
 }
 
 impl Workbench {
     /// Prepares the modules in `tasks/`. A running daemon is not disturbed: the store is one of its own,
-    /// and compiled code is shared by digest.
+    /// and compiled code is shared by digest. `secrets` are the names that a running daemon knows; without one those of
+    /// the environment and of files are looked for, and where there may be others in the store, none is missed.
     pub async fn open(
         settings: &Settings,
         environment: &BTreeMap<String, String>,
+        secrets: Option<BTreeSet<SecretName>>,
     ) -> Result<Self, StartError> {
         let state = settings.paths.state.clone();
         let failed = |cause| StartError::State {
@@ -40,8 +42,12 @@ impl Workbench {
         let url = format!("sqlite:{}", scratch.path().join("scratch.db").display());
         let store = store::open(&url, Durability::Normal).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let names = wiring::names(&wiring::secrets(settings, environment)?);
-        let broker = wiring::broker(settings, Secrets::default(), store, clock)?;
+        let own = wiring::secrets(settings, environment)?;
+        let names = secrets.or_else(|| {
+            let names = own.names(OrganizationId::ROOT);
+            (!own.has_keys()).then(|| names.into_iter().collect())
+        });
+        let broker = wiring::broker(settings, Arc::new(Secrets::default()), store, clock)?;
         // With the daemon's own cache, what it has compiled is not compiled again.
         let cache = if settings.paths.state.is_dir() {
             settings.paths.state.as_path()
@@ -65,7 +71,8 @@ impl Workbench {
                 continue;
             };
             let read = match found {
-                Found::File(_) => fs::read(tasks.join(&file)).map_err(|error| error.to_string()),
+                Found::File(stamp) => reload::read(tasks, &file, stamp, settings.limits.module.0)
+                    .map_err(|error| error.to_string()),
                 Found::Refused(why) => Err(why),
             };
             let prepared = match read {
@@ -103,7 +110,7 @@ impl Workbench {
                 .unwrap_or_default(),
             ceilings: wiring::ceilings(&self.settings),
             databases: Some(wiring::databases(&self.settings)),
-            secrets: Some(self.secrets.iter().cloned().collect()),
+            secrets: self.secrets.clone(),
             workflows: BTreeMap::new(),
         };
         match reload::compile(&source, &environment) {

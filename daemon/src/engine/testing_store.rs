@@ -9,11 +9,13 @@ use tokio::sync::watch;
 
 use crate::clock::Timestamp;
 use crate::id::{
-    AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, TaskRunId, WorkflowId,
-    WorkflowName,
+    AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, SecretName, TaskRunId,
+    WorkflowId, WorkflowName,
 };
 use crate::store::rows::*;
-use crate::store::{CommitOutcome, Expect, KvSpace, KvWrite, Store, StoreError};
+use crate::store::{
+    CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store, StoreError,
+};
 
 /// What goes wrong with a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -391,6 +393,10 @@ impl Store for FakeStore {
     async fn host_calls(&self, _: RunId) -> Result<Vec<HostCallRow>, StoreError> {
         Err(unused())
     }
+}
+
+#[async_trait]
+impl StateStore for FakeStore {
     async fn kv_get(
         &self,
         _: &KvSpace,
@@ -406,7 +412,7 @@ impl Store for FakeStore {
         _: Expect,
         _: &KvWrite,
         _: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<KvWritten, StoreError> {
         Err(unused())
     }
     async fn kv_delete(&self, _: &KvSpace, _: &str, _: Timestamp) -> Result<bool, StoreError> {
@@ -420,6 +426,31 @@ impl Store for FakeStore {
         _: u32,
         _: Timestamp,
     ) -> Result<Vec<String>, StoreError> {
+        Err(unused())
+    }
+    async fn kv_list(
+        &self,
+        _: &KvSpace,
+        _: &str,
+        _: Option<&str>,
+        _: u32,
+        _: Timestamp,
+    ) -> Result<Vec<KvListed>, StoreError> {
+        Err(unused())
+    }
+    async fn kv_usage(&self, _: &KvSpace, _: Timestamp) -> Result<KvUsage, StoreError> {
+        Err(unused())
+    }
+    async fn secrets(&self) -> Result<(u64, Vec<SecretRow>), StoreError> {
+        Err(unused())
+    }
+    async fn secret_changes(&self) -> Result<u64, StoreError> {
+        Err(unused())
+    }
+    async fn secret_put(&self, _: &SecretRow, _: Option<u64>) -> Result<bool, StoreError> {
+        Err(unused())
+    }
+    async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {
         Err(unused())
     }
 }

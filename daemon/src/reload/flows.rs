@@ -153,6 +153,8 @@ impl Reload {
         if stale.is_empty() {
             return false;
         }
+        // A file and the secret that it names are often made in one go.
+        self.parts.secrets.refresh().await;
         let mut environment = self.environment();
         for name in stale {
             changed |= self.compile_flow(&name, compiling, &mut environment).await;
@@ -171,7 +173,13 @@ impl Reload {
             vars: BTreeMap::new(),
             ceilings: self.parts.ceilings.clone(),
             databases: Some(self.parts.databases.clone()),
-            secrets: Some(self.parts.secrets.iter().cloned().collect()),
+            secrets: Some(
+                self.parts
+                    .secrets
+                    .names(OrganizationId::ROOT)
+                    .into_iter()
+                    .collect(),
+            ),
             workflows: children(&self.draft),
         }
     }

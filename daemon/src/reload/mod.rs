@@ -14,7 +14,7 @@ mod watch;
 
 pub use flows::compile;
 pub use modules::{facts, module_name};
-pub use scan::{Found, folder};
+pub use scan::{Found, folder, read};
 pub use versions::{VersionError, Versions};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +26,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::secret::Secrets;
 use crate::catalog::{Catalog, ProblemKind};
 use crate::clock::{Clock, Timestamp};
-use crate::id::{DatabaseName, SecretName, VariableName, WorkflowName};
+use crate::id::{DatabaseName, VariableName, WorkflowName};
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::workflow::environment::{Ceilings, DatabaseFacts};
@@ -58,8 +59,8 @@ pub struct ReloadParts {
     pub vars: BTreeMap<WorkflowName, BTreeMap<VariableName, serde_json::Value>>,
     /// Configured databases.
     pub databases: BTreeMap<DatabaseName, DatabaseFacts>,
-    /// The names of the secrets there are.
-    pub secrets: Vec<SecretName>,
+    /// The secrets there are, of which only names are asked.
+    pub secrets: Arc<Secrets>,
     /// Where versions are kept.
     pub store: Arc<dyn Store>,
     /// Where modules are compiled.

@@ -10,7 +10,7 @@ use super::scan::{self, Found, ReadError};
 use super::watch;
 use crate::catalog::{LiveModule, ProblemKind};
 use crate::id::{Digest, ModuleName};
-use crate::sandbox::module::PreparedModule;
+use crate::sandbox::module::{ModuleProblem, PreparedModule};
 use crate::store::rows::ModuleRow;
 use crate::workflow::environment::ModuleFacts;
 
@@ -18,7 +18,7 @@ use crate::workflow::environment::ModuleFacts;
 pub(super) struct Prepared {
     name: String,
     bytes: Arc<[u8]>,
-    result: Result<Arc<PreparedModule>, String>,
+    result: Result<Arc<PreparedModule>, ModuleProblem>,
 }
 
 impl Reload {
@@ -133,10 +133,7 @@ impl Reload {
         self.problem(&path, ProblemKind::Compiling, live);
         let (sandbox, done) = (Arc::clone(&self.parts.sandbox), self.prepared.0.clone());
         tokio::spawn(async move {
-            let result = sandbox
-                .prepare(Arc::clone(&bytes))
-                .await
-                .map_err(|problem| problem.to_string());
+            let result = sandbox.prepare(Arc::clone(&bytes)).await;
             // The loop that waits for it is gone only when the daemon stops.
             let _ = done
                 .send(Prepared {
@@ -155,6 +152,18 @@ impl Reload {
         }
         let path = self.module_path(name);
         self.problem(&path, ProblemKind::Refused(why), live);
+    }
+
+    /// What stands in the file could not be dealt with, for a reason that is not in it: it is tried again.
+    fn module_later(&mut self, name: &str, why: String, live: Option<Digest>) {
+        let path = self.module_path(name);
+        self.problem(&path, ProblemKind::Unreachable(why), live);
+        self.not_wanted(name);
+        // Forgetting the stamp makes the next look read it again.
+        if let Some(file) = self.modules.get_mut(name) {
+            file.found = None;
+        }
+        self.retry_soon();
     }
 
     /// What stands in the file does not become live: nobody waits for it any longer, and workflows
@@ -184,9 +193,13 @@ impl Reload {
         let path = self.module_path(&name);
         let (facts, description) = match result {
             Ok(prepared) => (facts(&prepared), Arc::clone(&prepared.description_json)),
-            Err(why) => {
+            Err(problem @ ModuleProblem::Host(_)) => {
+                self.module_later(&name, problem.to_string(), live);
+                return;
+            }
+            Err(problem) => {
                 self.not_wanted(&name);
-                self.problem(&path, ProblemKind::Refused(why), live);
+                self.problem(&path, ProblemKind::Refused(problem.to_string()), live);
                 return;
             }
         };
@@ -203,17 +216,7 @@ impl Reload {
             created_at: now,
         };
         if let Err(error) = self.parts.store.put_module(&row, &bytes).await {
-            self.problem(
-                &path,
-                ProblemKind::Unreachable(format!("cannot be kept: {error}")),
-                live,
-            );
-            self.not_wanted(&name);
-            // Forgetting the stamp makes the next look read it again.
-            if let Some(file) = self.modules.get_mut(&name) {
-                file.found = None;
-            }
-            self.retry_soon();
+            self.module_later(&name, format!("cannot be kept: {error}"), live);
             return;
         }
         tracing::info!(%module, digest = digest.short(), "the module is live");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::id::{Digest, ModuleName, VariableName};
 use crate::sandbox::Sandbox;
+use crate::sandbox::module::ModuleProblem;
 use crate::store::{Store, StoreError};
 use crate::workflow::environment::{Ceilings, Environment, ModuleFacts};
 use crate::workflow::model::{Uses, Workflow};
@@ -20,6 +21,9 @@ pub enum VersionError {
     /// The store could not be asked; it may answer later.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A module could not be prepared for a reason that is not in it; it may be later.
+    #[error("module {0}")]
+    Unprepared(String),
     /// What is stored does not give the same version any more.
     #[error("version {version} cannot be made again: {why}")]
     Unusable {
@@ -137,9 +141,12 @@ impl Versions {
             self.sandbox
                 .prepare(bytes.into())
                 .await
-                .map_err(|problem| VersionError::Unusable {
-                    version: *version,
-                    why: format!("module {name} {problem}"),
+                .map_err(|problem| match problem {
+                    ModuleProblem::Host(_) => VersionError::Unprepared(format!("{name} {problem}")),
+                    _ => VersionError::Unusable {
+                        version: *version,
+                        why: format!("module {name} {problem}"),
+                    },
                 })?;
         }
         Ok(workflow)

@@ -66,6 +66,11 @@ impl Attempt {
             .module
             .instance_pre(&machines, slot.is_some())
             .map_err(|error| host_failure(&error))?;
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(cancelled()),
+            () = broker.freshen(&self.grants) => {}
+        }
         let timeout = self.limits.timeout.min(TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
         let ctx = broker.attempt(AttemptScope {

@@ -2,10 +2,10 @@
 //!
 //! A file is its authentication tag, the length of a JSON head, the head ([`PreparedModule`]), and the code.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac as _};
@@ -21,6 +21,8 @@ const TAG_BYTES: usize = 32;
 /// As long as the hash's output; more adds nothing (RFC 2104).
 const KEY_BYTES: usize = 32;
 const KEY_FILE: &str = "key";
+/// The most that is written: the compiler's largest code and the largest head. More is not read.
+const FILE_BYTES_MAX: u64 = super::compiler::CODE_BYTES_MAX as u64 + (1 << 20);
 
 /// The folder of compiled code.
 pub(super) struct Compiled {
@@ -32,6 +34,9 @@ impl Compiled {
     /// Opens the folder, which becomes the daemon's alone; makes it and its key where they are missing.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        if fs::metadata(folder)?.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other("it belongs to another user"));
+        }
         fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -46,15 +51,21 @@ impl Compiled {
         digest: &Digest,
     ) -> Option<(PreparedModule, Vec<u8>)> {
         let path = self.path(engine, digest);
-        let mut bytes = fs::read(&path).ok()?;
-        let found = self.open_sealed(engine, digest, &mut bytes);
-        if found.is_none() {
-            tracing::warn!(path = %path.display(), "compiled code was changed or damaged; it is compiled anew");
-        }
+        let found = match read_own(&path, FILE_BYTES_MAX) {
+            Ok(mut bytes) => self
+                .open_sealed(engine, digest, &mut bytes)
+                .ok_or_else(|| io::Error::other("it was changed or damaged")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => Err(error),
+        };
         found
+            .inspect_err(|error| {
+                tracing::warn!(path = %path.display(), %error, "compiled code is not used; it is compiled anew");
+            })
+            .ok()
     }
 
-    fn open_sealed(
+    pub(super) fn open_sealed(
         &self,
         engine: &Engine,
         digest: &Digest,
@@ -125,16 +136,42 @@ fn compatibility(engine: &Engine) -> u64 {
     hasher.finish()
 }
 
-/// The folder's key; a new one where there is none, or where others could have read it.
+/// The bytes of a file that only this daemon can have written: no link, no pipe, nobody else's, closed to others.
+fn read_own(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    use rustix::fs::OFlags;
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    let refused = |why: &str| Err(io::Error::other(why.to_owned()));
+    if !metadata.is_file() {
+        return refused("it is not a regular file");
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refused("it belongs to another user");
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return refused("it is open to others");
+    }
+    if metadata.len() > max {
+        return refused("it is larger than any that was written");
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The folder's key; a new one where there is none, or where others could have read or written it.
 fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let path = folder.join(KEY_FILE);
-    if let Ok(metadata) = fs::symlink_metadata(&path) {
-        let private = metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
-        if private && let Ok(key) = <[u8; KEY_BYTES]>::try_from(fs::read(&path)?) {
-            return Ok(key);
+    // One byte more than a key shows that it is none.
+    match read_own(&path, KEY_BYTES as u64 + 1).map(<[u8; KEY_BYTES]>::try_from) {
+        Ok(Ok(key)) => return Ok(key),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(path = %path.display(), "the key of the compiled code was open to others or damaged; all is compiled anew");
+            fs::remove_file(&path)?;
         }
-        tracing::warn!(path = %path.display(), "the key of the compiled code was open to others or damaged; all is compiled anew");
-        fs::remove_file(&path)?;
     }
     let key: [u8; KEY_BYTES] = rand::random();
     let mut file = OpenOptions::new()

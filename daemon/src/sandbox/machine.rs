@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmFeatures,
 };
 
 use super::guest::Guest;
@@ -96,15 +97,29 @@ impl Machine {
     }
 }
 
-/// What both engines have in common, and what the compiled code depends on. Threads, GC, exceptions and
-/// the asynchronous component model are not even compiled in.
-fn settings() -> Config {
+/// Proposals that are off: each widens what hostile code can do, and no published toolchain for tasks needs it. Some
+/// are not even compiled in; they are named all the same, because what wasmtime has on by default changes.
+const REFUSED: WasmFeatures = WasmFeatures::THREADS
+    .union(WasmFeatures::SHARED_EVERYTHING_THREADS)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS)
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::WIDE_ARITHMETIC)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::CM_ASYNC)
+    .union(WasmFeatures::CM_ERROR_CONTEXT);
+
+/// What both engines have in common, and what the compiled code depends on.
+pub(super) fn settings() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .concurrency_support(false)
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
+        .wasm_features(REFUSED, false)
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(STACK_BYTES)
         .memory_init_cow(true)

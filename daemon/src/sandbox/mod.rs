@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::broker::Broker;
 use crate::run::failure::{Failure, FailureSource};
 use attempt::{Attempt, Call};
+use compiler::{CompileLimits, Compiler};
 use invoke::{AttemptReport, Invocation, Invoke};
 use machine::Machines;
 use meter::Meter;
@@ -22,6 +23,7 @@ use ticker::Ticker;
 
 mod attempt;
 mod compiled;
+pub mod compiler;
 mod guest;
 pub mod invoke;
 mod limiter;
@@ -39,6 +41,9 @@ const MODULE_BYTES_MAX: usize = 64 << 20;
 /// each); the runtime's own default of 61 would let endless loops delay everyone by more than half a second.
 const SLICES_BETWEEN_EVENTS: u32 = 2;
 
+/// The running program, also when an update has replaced its file: another build's code would not load.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// How a [`Sandbox`] is set up.
 #[derive(Debug, Clone)]
 pub struct SandboxOptions {
@@ -48,15 +53,21 @@ pub struct SandboxOptions {
     pub threads: NonZeroUsize,
     /// Modules larger than this are refused, in bytes.
     pub module_bytes_max: usize,
+    /// The program whose hidden subcommand compiles: the daemon's own, and the same build of it.
+    pub compiler: PathBuf,
+    /// What a compilation may use.
+    pub compile_limits: CompileLimits,
 }
 
 impl SandboxOptions {
-    /// The defaults: a thread for each core, modules up to 64 MiB.
+    /// The defaults: a thread for each core, modules up to 64 MiB, compiled by this very program.
     pub fn new(compiled: impl Into<PathBuf>) -> Self {
         Self {
             compiled: compiled.into(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             module_bytes_max: MODULE_BYTES_MAX,
+            compiler: OWN_PROGRAM.into(),
+            compile_limits: CompileLimits::default(),
         }
     }
 }
@@ -120,7 +131,11 @@ impl Sandbox {
             .map_err(SandboxError::Threads)?;
         let ticker =
             Ticker::start(machines.engines(), options.threads).map_err(SandboxError::Threads)?;
-        let modules = Arc::new(Modules::new(compiled, options.module_bytes_max));
+        let modules = Arc::new(Modules::new(
+            compiled,
+            Compiler::new(options.compiler, options.compile_limits),
+            options.module_bytes_max,
+        ));
         Ok(Self {
             modules,
             machines,
@@ -213,5 +228,7 @@ impl std::fmt::Debug for Sandbox {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,10 @@ const DESCRIPTION_BYTES_MAX: usize = 256 << 10;
 const DESCRIPTION_DEPTH_MAX: usize = 100;
 /// What every module exports.
 pub(super) const ENTRY: &str = "flowweaver:task/entry@0.1.0";
+/// Unknown imports that a refusal names; the others it counts.
+const UNKNOWN_NAMED_MAX: usize = 20;
+/// What is shown of an unknown import's name; the format allows 100,000 bytes.
+const UNKNOWN_NAME_BYTES_MAX: usize = 200;
 /// The published interfaces of the contract.
 const CONTRACT: [&str; 6] = [
     "flowweaver:types/types@0.1.0",
@@ -109,6 +113,12 @@ pub enum ModuleProblem {
     /// The compiler or linker refuses it.
     #[error("cannot be compiled: {0}")]
     Invalid(String),
+    /// The compiler was stopped at a limit.
+    #[error("cannot be compiled within its limits: {0}")]
+    CompileLimit(String),
+    /// The compiler's process broke down over it.
+    #[error("makes the compiler fail: {0}")]
+    CompilerFailed(String),
     /// `describe` failed.
     #[error("cannot describe itself: {} ({})", .0.message, .0.code)]
     Describe(Box<Failure>),
@@ -163,14 +173,18 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline, ModuleProblem> {
             _ => {}
         }
     }
-    let unknown: Vec<String> = outline
-        .imports
-        .iter()
-        .filter(|name| !is_provided(name))
-        .cloned()
+    let mut unknown = outline.imports.iter().filter(|name| !is_provided(name));
+    let named: Vec<String> = unknown
+        .by_ref()
+        .take(UNKNOWN_NAMED_MAX)
+        .map(|name| shortened(name))
         .collect();
-    if !unknown.is_empty() {
-        return Err(ModuleProblem::UnknownImports(unknown));
+    if !named.is_empty() {
+        let more = unknown.count();
+        let more = (more > 0).then(|| format!("and {more} more"));
+        return Err(ModuleProblem::UnknownImports(
+            named.into_iter().chain(more).collect(),
+        ));
     }
     if !has_entry {
         return Err(ModuleProblem::NoEntry);
@@ -204,6 +218,13 @@ pub(super) fn check_header(bytes: &[u8], max: usize) -> Result<(), ModuleProblem
         });
     }
     Ok(())
+}
+
+fn shortened(name: &str) -> String {
+    match name.split_at_checked(name.floor_char_boundary(UNKNOWN_NAME_BYTES_MAX)) {
+        Some((start, rest)) if !rest.is_empty() => format!("{start}…"),
+        _ => name.to_owned(),
+    }
 }
 
 fn is_provided(import: &str) -> bool {

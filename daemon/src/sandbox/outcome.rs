@@ -113,6 +113,12 @@ pub(super) fn trap_failure(error: &wasmtime::Error) -> Failure {
             format!("the task holds too many handles: {cause}"),
         );
     }
+    if cause.contains(INSTANCES_FULL) {
+        return limit(
+            "limit.instances",
+            format!("the module has too many instances, memories or tables: {cause}"),
+        );
+    }
     if cause.contains(TRANSFER_SPENT) {
         let max = Size(TRANSFER_BYTES_MAX as u64);
         return limit(
@@ -127,8 +133,9 @@ pub(super) fn trap_failure(error: &wasmtime::Error) -> Failure {
     )
 }
 
-/// How wasmtime 48 words two limits whose error types it keeps to itself; `tests/sandbox.rs` notices a change.
+/// How wasmtime 48 words limits whose error types it keeps to itself; `tests/sandbox/attacks` notices a change.
 const HANDLES_FULL: &str = "handle limit";
+const INSTANCES_FULL: &str = "resource limit exceeded";
 const TRANSFER_SPENT: &str = "fuel allocated for hostcalls";
 
 fn trap_name(trap: Trap) -> &'static str {

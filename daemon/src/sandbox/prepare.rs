@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime::error::Context as _;
@@ -13,6 +13,7 @@ use wasmtime::error::Context as _;
 use super::Sandbox;
 use super::attempt::{Attempt, Call};
 use super::compiled::{self, Compiled};
+use super::compiler::Compiler;
 use super::guest::Guest;
 use super::machine::{Machine, Machines};
 use super::meter::Meter;
@@ -26,8 +27,6 @@ use crate::id::{Digest, OrganizationId, RunId};
 use crate::workflow::grant::Grants;
 use crate::workflow::model::TaskLimits;
 
-/// The compiler uses all cores by itself; two at once would only share them and double the memory.
-const COMPILATIONS: usize = 1;
 /// `describe` prints a constant; an interpreter needs most of this to start.
 const DESCRIBE_LIMITS: TaskLimits = TaskLimits {
     timeout: Duration::from_secs(10),
@@ -119,18 +118,18 @@ fn check_entry(pre: &InstancePre<Guest>) -> wasmtime::Result<()> {
 /// All loaded modules.
 pub(super) struct Modules {
     by_digest: RwLock<HashMap<Digest, Arc<Module>>>,
-    compiled: Compiled,
+    pub(super) compiled: Compiled,
+    compiler: Compiler,
     bytes_max: usize,
-    compiling: Semaphore,
 }
 
 impl Modules {
-    pub(super) fn new(compiled: Compiled, bytes_max: usize) -> Self {
+    pub(super) fn new(compiled: Compiled, compiler: Compiler, bytes_max: usize) -> Self {
         Self {
             by_digest: RwLock::default(),
             compiled,
+            compiler,
             bytes_max,
-            compiling: Semaphore::new(COMPILATIONS),
         }
     }
 
@@ -163,48 +162,34 @@ impl Modules {
     }
 }
 
-/// A module compiled, not yet described or kept.
-struct Fresh {
-    module: Module,
-    code: Vec<u8>,
-    description: Option<String>,
+/// What can be said of a module without compiling it.
+pub(super) struct Read {
+    pub(super) prepared: PreparedModule,
+    /// Whether the description has still to be asked for.
+    undescribed: bool,
 }
 
-impl Fresh {
-    fn compile(machines: &Machines, bytes: &[u8]) -> Result<Self, ModuleProblem> {
+impl Read {
+    pub(super) fn new(bytes: &[u8], digest: Digest) -> Result<Self, ModuleProblem> {
         let outline = module::outline(bytes)?;
         // A wrong description is reported before the work of compiling.
-        let described = outline
-            .description
-            .as_deref()
-            .map(module::description)
-            .transpose()?;
-        let invalid = |error: wasmtime::Error| ModuleProblem::Invalid(format!("{error:#}"));
-        let code = machines
-            .compiler()
-            .precompile_component(bytes)
-            .map_err(invalid)?;
-        let prepared = PreparedModule {
-            digest: Digest::of(bytes),
-            size_bytes: bytes.len() as u64,
-            description: match described {
-                Some(description) => description,
-                None => module::description(r#"{"name":""}"#)?,
-            },
-            description_json: outline.description.as_deref().unwrap_or_default().into(),
-            imports: outline.imports,
-        };
+        let text = outline.description.as_deref().unwrap_or(r#"{"name":""}"#);
         Ok(Self {
-            module: Module::load(machines, prepared, &code).map_err(invalid)?,
-            code,
-            description: outline.description,
+            prepared: PreparedModule {
+                digest,
+                size_bytes: bytes.len() as u64,
+                description: module::description(text)?,
+                description_json: outline.description.as_deref().unwrap_or_default().into(),
+                imports: outline.imports,
+            },
+            undescribed: outline.description.is_none(),
         })
     }
 }
 
 impl Sandbox {
-    /// Makes a module runnable: from memory, from the folder of compiled code, or by compiling it away
-    /// from the async threads. Nothing of it runs but `describe`, once, with no grants.
+    /// Makes a module runnable: from memory, from the folder of compiled code, or by compiling it in
+    /// a process of its own. Nothing of it runs but `describe`, once, with no grants.
     ///
     /// # Errors
     /// When the bytes are not a module that can run.
@@ -214,20 +199,23 @@ impl Sandbox {
         if let Some(prepared) = self.restore(digest).await {
             return Ok(prepared);
         }
-        let _turn = self.modules.compiling.acquire().await.map_err(gone)?;
+        let unread = Arc::clone(&bytes);
+        let Read {
+            prepared,
+            undescribed,
+        } = self.blocking(move || Read::new(&unread, digest)).await??;
+        let _turn = self.modules.compiler.turn().await?;
         // Someone else may have compiled it while we waited.
         if let Some(module) = self.modules.get(&digest) {
             return Ok(Arc::clone(&module.prepared));
         }
+        let code = self.compile(bytes).await?;
         let machines = Arc::clone(&self.machines);
-        let Fresh {
-            mut module,
-            code,
-            description,
-        } = self
-            .blocking(move || Fresh::compile(&machines, &bytes))
-            .await??;
-        if description.is_none() {
+        let (mut module, code) = self
+            .blocking(move || Module::load(&machines, prepared, &code).map(|loaded| (loaded, code)))
+            .await?
+            .map_err(|error| ModuleProblem::Invalid(format!("{error:#}")))?;
+        if undescribed {
             let module_arc = Arc::new(module);
             let text = self.describe(Arc::clone(&module_arc)).await?;
             module = Arc::into_inner(module_arc).ok_or_else(|| gone("the module is in use"))?;
@@ -244,6 +232,17 @@ impl Sandbox {
             modules.insert(Arc::new(module))
         })
         .await
+    }
+
+    /// Compiles in a child process. It is started from a thread of the guests' runtime, which live as long as the
+    /// sandbox, and killed when the caller goes away.
+    async fn compile(&self, bytes: Arc<[u8]>) -> Result<Vec<u8>, ModuleProblem> {
+        let Some(runtime) = &self.runtime else {
+            return Err(gone("the sandbox has stopped"));
+        };
+        let modules = Arc::clone(&self.modules);
+        let child = runtime.spawn(async move { modules.compiler.compile(bytes).await });
+        AbortOnDropHandle::new(child).await.map_err(gone)?
     }
 
     /// Makes a module runnable without its bytes, if its compiled code is kept; else none, and

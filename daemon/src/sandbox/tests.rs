@@ -6,7 +6,7 @@ use super::*;
 use crate::broker::identity::AttemptIdentity;
 use crate::broker::journal::Journal;
 use crate::clock::Timestamp;
-use crate::id::{OrganizationId, RunId};
+use crate::id::{Digest, OrganizationId, RunId};
 use crate::workflow::model::TaskLimits;
 
 #[path = "../../tests/guests/broker.rs"]
@@ -14,7 +14,7 @@ use crate::workflow::model::TaskLimits;
 mod broker;
 #[path = "../../tests/guests/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole sandbox")]
-mod guests;
+pub(super) mod guests;
 
 /// A sandbox whose `context.attempt` panics, as a mistake of ours would.
 fn sandbox_with_a_mistake(folder: &std::path::Path) -> Sandbox {
@@ -34,14 +34,28 @@ fn sandbox_with_a_mistake(folder: &std::path::Path) -> Sandbox {
     Sandbox::with_machines(SandboxOptions::new(folder), broker::broker(), machines).unwrap()
 }
 
+/// Prepares a module as a sandbox does that finds its code: this program is no compiler, the command is.
+async fn prepare_here(sandbox: &Sandbox, guest: &guests::Guest) -> Digest {
+    let bytes = guest.described();
+    let digest = Digest::of(&bytes);
+    let head = prepare::Read::new(&bytes, digest).unwrap().prepared;
+    let engine = sandbox.machines.compiler();
+    let code = engine.precompile_component(&bytes).unwrap();
+    sandbox
+        .modules
+        .compiled
+        .write(engine, &head, &code)
+        .unwrap();
+    sandbox.restore(digest).await.unwrap().digest
+}
+
 #[tokio::test]
 async fn a_panic_in_the_host_fails_one_attempt_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = sandbox_with_a_mistake(folder.path());
     let calls = guests::run("(drop (call $attempt)) (call $empty)").context();
-    let calls = sandbox.prepare(calls.bytes().into()).await.unwrap().digest;
-    let quiet = guests::run("(call $empty)").bytes();
-    let quiet = sandbox.prepare(quiet.into()).await.unwrap().digest;
+    let calls = prepare_here(&sandbox, &calls).await;
+    let quiet = prepare_here(&sandbox, &guests::run("(call $empty)")).await;
     let invocation = |module| Invocation {
         module,
         input: "{}".into(),

@@ -7,15 +7,14 @@
 macro_rules! calls {
     ($connection:ty) => {
         use sqlx::Row as _;
-        use $crate::clock::Timestamp;
         use $crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
         use $crate::store::cells::{self, Cells as _};
         use $crate::store::rows::{
-            CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage, RunRow, VersionRow,
+            CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow, VersionRow,
             WorkflowRow,
         };
         use $crate::store::text::stored;
-        use $crate::store::{CHUNK_BYTES, Expect, KvSpace, KvWrite, sql};
+        use $crate::store::{CHUNK_BYTES, sql};
 
         type Db = $connection;
 
@@ -363,107 +362,6 @@ macro_rules! calls {
             }
             let rows = query.fetch_all(db).await.map_err(fault)?;
             rows.iter().map(cells::log).collect()
-        }
-
-        pub(super) async fn kv_get(
-            db: &mut Db,
-            space: KvSpace,
-            key: String,
-            now: Timestamp,
-        ) -> Result<Option<KvEntry>, Fault> {
-            let row = sqlx::query(sql::KV_GET)
-                .bind(space.organization.to_string())
-                .bind(space.workflow.to_string())
-                .bind(key.into_bytes())
-                .bind(now.as_micros())
-                .fetch_optional(db)
-                .await
-                .map_err(fault)?;
-            row.as_ref().map(cells::kv_entry).transpose()
-        }
-
-        pub(super) async fn kv_set(
-            db: &mut Db,
-            space: KvSpace,
-            key: String,
-            expect: Expect,
-            entry: KvWrite,
-            now: Timestamp,
-        ) -> Result<Option<u64>, Fault> {
-            let counter = sqlx::query(sql::KV_REVISION).fetch_one(&mut *db).await.map_err(fault)?;
-            let revision: i64 = counter.int("value")?;
-            if expect != Expect::Any {
-                let found = kv_get(&mut *db, space.clone(), key.clone(), now).await?;
-                let holds = match expect {
-                    Expect::Any => true,
-                    Expect::Absent => found.is_none(),
-                    Expect::Revision(wanted) => found.is_some_and(|e| e.revision == wanted),
-                };
-                if !holds {
-                    return Ok(None);
-                }
-            }
-            sqlx::query(sql::KV_PUT)
-                .bind(ulid::Ulid::generate().to_string())
-                .bind(space.organization.to_string())
-                .bind(space.workflow.to_string())
-                .bind(key.into_bytes())
-                .bind(entry.value)
-                .bind(revision)
-                .bind(entry.expires_at.map(Timestamp::as_micros))
-                .execute(db)
-                .await
-                .map_err(fault)?;
-            u64::try_from(revision).map(Some).map_err(|e| Fault::Corrupt(e.to_string()))
-        }
-
-        pub(super) async fn kv_delete(
-            db: &mut Db,
-            space: KvSpace,
-            key: String,
-            now: Timestamp,
-        ) -> Result<bool, Fault> {
-            let row = sqlx::query(sql::KV_DELETE)
-                .bind(space.organization.to_string())
-                .bind(space.workflow.to_string())
-                .bind(key.into_bytes())
-                .fetch_optional(db)
-                .await
-                .map_err(fault)?;
-            let Some(row) = row else { return Ok(false) };
-            Ok(row.opt_time("expires_at")?.is_none_or(|end| end > now))
-        }
-
-        pub(super) async fn kv_keys(
-            db: &mut Db,
-            space: KvSpace,
-            prefix: String,
-            after: Option<String>,
-            limit: u32,
-            now: Timestamp,
-        ) -> Result<Vec<String>, Fault> {
-            let prefix = prefix.into_bytes();
-            let end = $crate::store::after_prefix(&prefix);
-            let (start, including) = match after.map(String::into_bytes) {
-                Some(after) if after >= prefix => (after, 0_i64),
-                _ => (prefix, 1),
-            };
-            let rows = sqlx::query(sql::KV_KEYS)
-                .bind(space.organization.to_string())
-                .bind(space.workflow.to_string())
-                .bind(start)
-                .bind(including)
-                .bind(end)
-                .bind(now.as_micros())
-                .bind(i64::from(limit))
-                .fetch_all(db)
-                .await
-                .map_err(fault)?;
-            rows.iter()
-                .map(|row| {
-                    String::from_utf8(row.bytes("key")?).map_err(|e| Fault::Corrupt(e.to_string()))
-                })
-                .collect()
         }
     };
 }

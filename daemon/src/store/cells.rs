@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::commit::Fault;
 use super::rows::{
-    AttemptRow, CommandKind, CommandRow, HostCallRow, IoKind, IoRow, JobRunRow, KvEntry, LogRow,
-    ModuleRow, RunRow, TaskRunRow, VersionRow, WorkflowRow,
+    AttemptRow, CommandKind, CommandRow, HostCallRow, IoKind, IoRow, JobRunRow, KvEntry, KvListed,
+    LogRow, ModuleRow, RunRow, SecretRow, TaskRunRow, VersionRow, WorkflowRow,
 };
+use super::state::KvUsage;
 use super::text::restored;
 use crate::clock::Timestamp;
 
@@ -283,5 +284,41 @@ pub(super) fn kv_entry(c: &impl Cells) -> Result<KvEntry, Fault> {
     Ok(KvEntry {
         value: c.bytes("value")?,
         revision: c.count("revision")?,
+        expires_at: c.opt_time("expires_at")?,
+    })
+}
+
+pub(super) fn kv_key(c: &impl Cells) -> Result<String, Fault> {
+    String::from_utf8(c.bytes("key")?).map_err(|e| broken("key", e))
+}
+
+pub(super) fn kv_listed(c: &impl Cells) -> Result<KvListed, Fault> {
+    Ok(KvListed {
+        key: kv_key(c)?,
+        revision: c.count("revision")?,
+        value_bytes: c.count("value_bytes")?,
+        expires_at: c.opt_time("expires_at")?,
+    })
+}
+
+pub(super) fn kv_usage(c: &impl Cells) -> Result<KvUsage, Fault> {
+    Ok(KvUsage {
+        entries: c.count("entry_count")?,
+        bytes: c.count("byte_count")?,
+    })
+}
+
+pub(super) fn secret(c: &impl Cells) -> Result<SecretRow, Fault> {
+    Ok(SecretRow {
+        organization_id: c.parsed("organization_id")?,
+        name: c.parsed("name")?,
+        revision: c.count("revision")?,
+        key_id: c.text("key_id")?,
+        nonce: c.bytes("nonce")?,
+        ciphertext: c.bytes("ciphertext")?,
+        created_at: c.time("created_at")?,
+        created_by: c.text("created_by")?,
+        updated_at: c.time("updated_at")?,
+        updated_by: c.text("updated_by")?,
     })
 }

@@ -9,8 +9,13 @@ mod commit;
 pub mod postgres;
 pub mod rows;
 mod sql;
+mod sql_state;
 pub mod sqlite;
+mod state;
+mod state_calls;
 mod text;
+
+pub use state::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +23,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::clock::Timestamp;
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
 use rows::{
-    ClaimedRun, CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage,
-    RunRow, Transition, VersionRow, WorkflowRow,
+    ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
+    Transition, VersionRow, WorkflowRow,
 };
 
 /// How long a daemon counts as alive after its last heartbeat. Long enough for a slow disk, a long
@@ -112,7 +116,7 @@ pub enum CommitOutcome {
 /// A driver. Every write is one transaction; a call that returns an error other than
 /// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: StateStore {
     /// Writes all transitions in one durable transaction, each only if its fence holds, and
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.
@@ -187,70 +191,4 @@ pub trait Store: Send + Sync + 'static {
 
     /// The broker calls of a run, in the order they were recorded.
     async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError>;
-
-    /// Reads a key of a workflow's state; none when absent or expired at `now`.
-    async fn kv_get(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<KvEntry>, StoreError>;
-
-    /// Writes a key: always (`Expect::Any`), or only at the expected revision. Answers the new
-    /// revision, or none when the expectation did not hold.
-    async fn kv_set(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        expect: Expect,
-        entry: &KvWrite,
-        now: Timestamp,
-    ) -> Result<Option<u64>, StoreError>;
-
-    /// Removes a key; answers whether it was there.
-    async fn kv_delete(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError>;
-
-    /// Keys in byte order that start with `prefix` and come after `after`.
-    async fn kv_keys(
-        &self,
-        space: &KvSpace,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Vec<String>, StoreError>;
-}
-
-/// Whose key-value state.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct KvSpace {
-    /// The organization.
-    pub organization: OrganizationId,
-    /// The workflow.
-    pub workflow: WorkflowName,
-}
-
-/// What must be true of a key for a write to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Anything.
-    Any,
-    /// It is absent (or expired).
-    Absent,
-    /// It is at this revision.
-    Revision(u64),
-}
-
-/// A value to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KvWrite {
-    /// The bytes.
-    pub value: Vec<u8>,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{
     AttemptId, CommandId, DaemonId, Digest, HostCallId, IoId, JobName, JobRunId, ModuleName,
-    OrganizationId, RunId, TaskName, TaskRunId, WorkflowId, WorkflowName,
+    OrganizationId, RunId, SecretName, TaskName, TaskRunId, WorkflowId, WorkflowName,
 };
 use crate::run::status::{Level, Status, Trigger};
 
@@ -464,4 +464,44 @@ pub struct KvEntry {
     pub value: Vec<u8>,
     /// Its revision.
     pub revision: u64,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key as lists show it: without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvListed {
+    /// The key.
+    pub key: String,
+    /// Its revision.
+    pub revision: u64,
+    /// The value's length.
+    pub value_bytes: u64,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A sealed secret (`secret`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretRow {
+    /// Whose.
+    pub organization_id: OrganizationId,
+    /// Its name.
+    pub name: SecretName,
+    /// Grows by one with every change.
+    pub revision: u64,
+    /// Which key opens it.
+    pub key_id: String,
+    /// What the seal was made with.
+    pub nonce: Vec<u8>,
+    /// The sealed value.
+    pub ciphertext: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// When its value was set.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: String,
 }

@@ -159,34 +159,3 @@ pub(super) const MODULE: &str = r#"select * from "module" where "module_id" = $1
 /// A module's pieces in order.
 pub(super) const CHUNKS: &str =
     r#"select "data" from "module_chunk" where "module_id" = $1 order by "position""#;
-
-/// The next revision of any key; its lock makes key-value writers take turns, and a key that was
-/// deleted and made again never has a revision it had before.
-pub(super) const KV_REVISION: &str = r#"
-update "stream" set "value" = "value" + 1 where "stream_id" = 'kv_entry' returning "value""#;
-
-/// A key that has not expired at $4.
-pub(super) const KV_GET: &str = r#"
-select "value", "revision" from "kv_entry"
-where "organization_id" = $1 and "workflow_name" = $2 and "key" = $3
-  and ("expires_at" is null or "expires_at" > $4)"#;
-
-/// Writes a key.
-pub(super) const KV_PUT: &str = r#"
-insert into "kv_entry" ("kv_entry_id", "organization_id", "workflow_name", "key", "value", "revision", "expires_at")
-values ($1, $2, $3, $4, $5, $6, $7)
-on conflict ("organization_id", "workflow_name", "key") do update
-set "value" = excluded."value", "revision" = excluded."revision", "expires_at" = excluded."expires_at""#;
-
-/// Removes a key; answers when it would have expired.
-pub(super) const KV_DELETE: &str = r#"
-delete from "kv_entry" where "organization_id" = $1 and "workflow_name" = $2 and "key" = $3
-returning "expires_at""#;
-
-/// Keys from $3 on (with $4 = 1) or after it (0), below $5 if there is one, in byte order.
-pub(super) const KV_KEYS: &str = r#"
-select "key" from "kv_entry"
-where "organization_id" = $1 and "workflow_name" = $2
-  and "key" >= $3 and ($4 = 1 or "key" > $3) and ($5 is null or "key" < $5)
-  and ("expires_at" is null or "expires_at" > $6)
-order by "key" limit $7"#;

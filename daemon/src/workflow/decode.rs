@@ -337,6 +337,42 @@ impl<'d> Fields<'d> {
         }
     }
 
+    /// A table whose `kind` decides on its section, and that kind. One without a known kind is read as
+    /// the kind whose keys it has most of, so that its other mistakes are told as well.
+    pub(super) fn table_by_kind(
+        &self,
+        key: &str,
+        report: &mut Report,
+    ) -> Option<(&'static str, Fields<'d>)> {
+        let entry = self.get(key)?;
+        let Some(Shape::ByKind(kinds)) = self.section.find(key).map(|key| key.shape) else {
+            return None;
+        };
+        let DeValue::Table(table) = entry.node.get_ref() else {
+            wrong_type(key, entry.node, "a table", report);
+            return None;
+        };
+        let inside = entries(table);
+        let written = inside
+            .iter()
+            .find(|entry| entry.key == "kind")
+            .and_then(|entry| entry.node.get_ref().as_str());
+        let known = kinds.iter().find(|(kind, _)| written == Some(*kind));
+        let shared = |section: &Section| {
+            let is_key = |entry: &&Entry<'_>| section.find(entry.key).is_some();
+            inside.iter().filter(is_key).count()
+        };
+        // Of equals `max_by_key` takes the last one.
+        let nearest = || {
+            kinds
+                .iter()
+                .rev()
+                .max_by_key(|(_, section)| shared(section))
+        };
+        let &(kind, section) = known.or_else(nearest)?;
+        Some((kind, Fields::new(section, place_of(entry), table, report)))
+    }
+
     /// Tables of a known section, written `[[key]]`.
     pub(super) fn tables(&self, key: &str, report: &mut Report) -> Vec<Fields<'d>> {
         let Some(entry) = self.get(key) else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::decode::{At, DeValue, Entry, Fields, Node, parsed};
 use super::grant::{KvGrant, SqlMode};
+use super::keys;
 use super::model::{OnFailure, OnInterrupt, RetryOn, RunOn};
 use super::report::Report;
 use crate::id::{DatabaseName, Digest, JobName, ModuleName, TaskName, WorkflowName};
@@ -75,15 +76,21 @@ pub(super) struct DraftHttp<'d> {
     pub(super) url: Option<At<&'d str>>,
     pub(super) methods: Option<At<Vec<At<&'d str>>>>,
     pub(super) headers: Vec<Entry<'d>>,
+    pub(super) idempotency_key: bool,
     pub(super) sign: Option<DraftSign<'d>>,
 }
 
 /// `sign`.
-pub(super) struct DraftSign<'d> {
-    pub(super) service: Option<At<&'d str>>,
-    pub(super) region: Option<At<&'d str>>,
-    pub(super) access_key: Option<At<&'d str>>,
-    pub(super) secret_key: Option<At<&'d str>>,
+pub(super) enum DraftSign<'d> {
+    AwsSigV4 {
+        service: Option<At<&'d str>>,
+        region: Option<At<&'d str>>,
+        access_key: Option<At<&'d str>>,
+        secret_key: Option<At<&'d str>>,
+    },
+    StandardWebhooks {
+        secret: Option<At<&'d str>>,
+    },
 }
 
 /// One `[[job.task.sql]]`.
@@ -259,22 +266,30 @@ fn retry_on(entry: &At<&str>, report: &mut Report) -> Option<RetryOn> {
 }
 
 fn decode_http<'d>(fields: &Fields<'d>, report: &mut Report) -> DraftHttp<'d> {
-    let sign = fields.table("sign", report);
+    let sign = fields.table_by_kind("sign", report);
     DraftHttp {
         at: fields.at.clone(),
         url: fields.filled("url", report),
         methods: fields.texts("methods", report),
         headers: fields.map("headers", report).unwrap_or_default(),
-        sign: sign.map(|sign| {
-            // The only kind there is; another is reported here.
-            let _ = sign.choice("kind", [()], report);
-            DraftSign {
-                service: sign.filled("service", report),
-                region: sign.filled("region", report),
-                access_key: sign.filled("access_key", report),
-                secret_key: sign.filled("secret_key", report),
-            }
-        }),
+        idempotency_key: fields.bool("idempotency_key", report).unwrap_or(false),
+        sign: sign.map(|(kind, sign)| decode_sign(kind, &sign, report)),
+    }
+}
+
+fn decode_sign<'d>(kind: &str, sign: &Fields<'d>, report: &mut Report) -> DraftSign<'d> {
+    // The kind is decided; one that does not exist is reported here.
+    let _ = sign.choice("kind", [(), ()], report);
+    if kind == keys::STANDARD_WEBHOOKS {
+        return DraftSign::StandardWebhooks {
+            secret: sign.filled("secret", report),
+        };
+    }
+    DraftSign::AwsSigV4 {
+        service: sign.filled("service", report),
+        region: sign.filled("region", report),
+        access_key: sign.filled("access_key", report),
+        secret_key: sign.filled("secret_key", report),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct DatabaseFacts {
     pub mode: SqlMode,
     /// The tables that grants may name; none: any.
     pub tables: Option<Vec<String>>,
+    /// Whether tables whose names differ only in case may be different ones, as on MariaDB.
+    pub case_counts: bool,
 }
 
 /// Another workflow.

@@ -23,6 +23,10 @@ pub struct Place {
     pub line: usize,
 }
 
+/// The methods that can be granted: CONNECT and TRACE turn a request into something else than a request,
+/// and nobody has asked for others.
+pub const HTTP_METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// One `[[job.task.http]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
@@ -42,6 +46,8 @@ pub struct HttpGrant {
     pub methods: Vec<String>,
     /// Headers that the host adds to requests under this grant, overriding the guest's.
     pub headers: Vec<(String, SecretText)>,
+    /// Whether the host adds an `Idempotency-Key` to requests under this grant.
+    pub idempotency_key: bool,
     /// How the host signs requests under this grant.
     pub sign: Option<Signing>,
 }
@@ -101,6 +107,25 @@ pub enum Signing {
         /// The secret access key.
         secret_key: SecretText,
     },
+    /// Standard Webhooks 1.0: HMAC-SHA256 over id, time and body.
+    StandardWebhooks {
+        /// `whsec_` and the key in base64.
+        secret: SecretText,
+    },
+}
+
+impl Signing {
+    /// Every text in it that may hold a secret.
+    pub fn secret_texts(&self) -> Vec<&SecretText> {
+        match self {
+            Self::AwsSigV4 {
+                access_key,
+                secret_key,
+                ..
+            } => vec![access_key, secret_key],
+            Self::StandardWebhooks { secret } => vec![secret],
+        }
+    }
 }
 
 /// One `[[job.task.sql]]`.
@@ -112,7 +137,7 @@ pub struct SqlGrant {
     pub database: DatabaseName,
     /// Reading, or also writing.
     pub mode: SqlMode,
-    /// Tables and views, lower case; optionally `schema.table`.
+    /// Tables and views as written; optionally `schema.table`. Each database reads case in its own way.
     pub tables: Vec<String>,
 }
 

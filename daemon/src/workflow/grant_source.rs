@@ -14,8 +14,8 @@ use super::decode::{At, Entry, wrong_type};
 use super::draft_task::{DraftHttp, DraftSign, DraftSql, DraftTask};
 use super::environment::{DatabaseFacts, Environment};
 use super::grant::{
-    Grants, HostPattern, HttpGrant, Place, Scheme, SecretPiece, SecretText, Signing, SqlGrant,
-    SqlMode,
+    Grants, HTTP_METHODS, HostPattern, HttpGrant, Place, Scheme, SecretPiece, SecretText, Signing,
+    SqlGrant, SqlMode,
 };
 use super::report::Report;
 use super::template;
@@ -41,8 +41,6 @@ const HOST_HEADERS: [&str; 10] = [
     "expect",
     "accept-encoding",
 ];
-/// CONNECT and TRACE turn a request into something else than a request.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 impl GrantReader<'_> {
     /// All grants of a task.
@@ -124,6 +122,7 @@ impl GrantReader<'_> {
             path: pattern.path,
             methods,
             headers,
+            idempotency_key: http.idempotency_key,
             sign: sign.flatten(),
         })
     }
@@ -170,29 +169,45 @@ impl GrantReader<'_> {
     }
 
     fn sign(&self, sign: &DraftSign<'_>, report: &mut Report) -> Option<Signing> {
-        let plain = |text: &Option<At<&str>>, report: &mut Report| {
-            text.as_ref()
-                .and_then(|text| self.plain(text, "sign", report))
-        };
-        let (service, region) = (plain(&sign.service, report), plain(&sign.region, report));
-        let mut secret = |text: &Option<At<&str>>| {
-            text.as_ref()
-                .and_then(|text| self.secret_text(text, "signing value", report))
-        };
-        let (access_key, secret_key) = (secret(&sign.access_key), secret(&sign.secret_key));
-        if let (Some(text), Some(value)) = (&sign.secret_key, &secret_key)
-            && !has_secret(value)
-        {
+        match sign {
+            DraftSign::AwsSigV4 {
+                service,
+                region,
+                access_key,
+                secret_key,
+            } => {
+                let plain = |text: &Option<At<&str>>, report: &mut Report| {
+                    text.as_ref()
+                        .and_then(|text| self.plain(text, "sign", report))
+                };
+                let (service, region) = (plain(service, report), plain(region, report));
+                let access_key = access_key
+                    .as_ref()
+                    .and_then(|text| self.secret_text(text, "signing value", report));
+                let secret_key = self.signing_key(secret_key.as_ref(), report);
+                Some(Signing::AwsSigV4 {
+                    service: service?,
+                    region: region?,
+                    access_key: access_key?,
+                    secret_key: secret_key?,
+                })
+            }
+            DraftSign::StandardWebhooks { secret } => Some(Signing::StandardWebhooks {
+                secret: self.signing_key(secret.as_ref(), report)?,
+            }),
+        }
+    }
+
+    /// What is signed with; it should not stand in the file itself.
+    fn signing_key(&self, text: Option<&At<&str>>, report: &mut Report) -> Option<SecretText> {
+        let text = text?;
+        let value = self.secret_text(text, "signing value", report)?;
+        if !has_secret(&value) {
             report
                 .warning(text.span.clone(), "a secret key stands in the file itself")
                 .help("write \"{{ secret.NAME }}\" and store the value as a secret");
         }
-        Some(Signing::AwsSigV4 {
-            service: service?,
-            region: region?,
-            access_key: access_key?,
-            secret_key: secret_key?,
-        })
+        Some(value)
     }
 
     fn sql(&self, sql: &DraftSql<'_>, report: &mut Report) -> Option<SqlGrant> {
@@ -372,12 +387,12 @@ fn methods(http: &DraftHttp<'_>, report: &mut Report) -> Vec<String> {
     }
     let mut methods: Vec<String> = Vec::new();
     for method in &list.value {
-        if !METHODS.contains(&method.value) {
+        if !HTTP_METHODS.contains(&method.value) {
             let message = format!("\"{}\" is not a method that can be granted", method.value);
             report
                 .error(method.span.clone(), message)
-                .help(format!("there is {}", METHODS.join(", ")))
-                .suggest(&method.value.to_uppercase(), METHODS);
+                .help(format!("there is {}", HTTP_METHODS.join(", ")))
+                .suggest(&method.value.to_uppercase(), HTTP_METHODS);
         } else if methods.iter().any(|known| known == method.value) {
             report.error(
                 method.span.clone(),
@@ -405,16 +420,17 @@ fn tables(sql: &DraftSql<'_>, report: &mut Report) -> Vec<String> {
                     .chars()
                     .all(|c| c.is_alphanumeric() || c == '_' || c == '$')
         };
-        let lower = table.value.to_lowercase();
-        if lower.split('.').count() > 2 || !lower.split('.').all(is_part) {
+        // As written: whether case counts is the database's to say.
+        let name = table.value;
+        if name.split('.').count() > 2 || !name.split('.').all(is_part) {
             let message = format!("\"{}\" is not a table's name", table.value);
             report
                 .error(table.span.clone(), message)
                 .help("write \"table\" or \"schema.table\"; there are no wildcards");
-        } else if tables.contains(&lower) {
-            report.error(table.span.clone(), format!("`{lower}` is listed twice"));
+        } else if tables.iter().any(|known| known == name) {
+            report.error(table.span.clone(), format!("`{name}` is listed twice"));
         } else {
-            tables.push(lower);
+            tables.push(name.to_owned());
         }
     }
     tables
@@ -443,16 +459,19 @@ fn check_database(
     let (Some(allowed), Some(list)) = (&facts.tables, &sql.tables) else {
         return;
     };
+    let same = |known: &str, name: &str| {
+        known == name || (!facts.case_counts && known.eq_ignore_ascii_case(name))
+    };
     for table in &list.value {
-        let lower = table.value.to_lowercase();
-        if !allowed.iter().any(|known| known.to_lowercase() == lower) {
+        let name = table.value;
+        if !allowed.iter().any(|known| same(known, name)) {
             report
                 .error(
                     table.span.clone(),
-                    format!("flowweaver.toml does not open table `{lower}`"),
+                    format!("flowweaver.toml does not open table `{name}`"),
                 )
                 .help(format!("it is not in the `tables` of {section}"))
-                .suggest(&lower, allowed.iter().map(String::as_str));
+                .suggest(name, allowed.iter().map(String::as_str));
         }
     }
 }

@@ -59,6 +59,8 @@ pub(super) enum Shape {
     AnyList,
     /// One table.
     Table(&'static Section),
+    /// One table whose `kind` says which keys it has.
+    ByKind(&'static [(&'static str, &'static Section)]),
     /// `[[ ]]` tables.
     Tables(&'static Section),
     /// A table of tables, by variable name.
@@ -476,22 +478,48 @@ pub(super) static HTTP: Section = Section {
             "Headers the host adds; `{{ secret.NAME }}` may stand in them.",
         ),
         key(
+            "idempotency_key",
+            Shape::Bool,
+            "Whether the host adds an `Idempotency-Key`: the same for the same request in every attempt.",
+        ),
+        key(
             "sign",
-            Shape::Table(&SIGN),
+            Shape::ByKind(&SIGN_SECTIONS),
             "How the host signs the requests.",
         ),
     ],
 };
 
-/// `sign = { … }`.
-pub(super) static SIGN: Section = Section {
+pub(super) const AWS_SIG_V4: &str = "aws-sigv4";
+pub(super) const STANDARD_WEBHOOKS: &str = "standard-webhooks";
+const SIGN_KINDS: &[&str] = &[AWS_SIG_V4, STANDARD_WEBHOOKS];
+
+/// What `sign` may be, by its kind.
+static SIGN_SECTIONS: [(&str, &Section); 2] =
+    [(AWS_SIG_V4, &SIGN_AWS), (STANDARD_WEBHOOKS, &SIGN_WEBHOOKS)];
+
+/// `sign = { kind = "aws-sigv4", … }`.
+pub(super) static SIGN_AWS: Section = Section {
     title: "`sign`",
     keys: &[
-        required("kind", Shape::Choice(&["aws-sigv4"]), "The scheme."),
+        required("kind", Shape::Choice(SIGN_KINDS), "The scheme."),
         required("service", Shape::Text, "E.g. `s3`."),
         required("region", Shape::Text, "E.g. `ap-northeast-2`."),
         required("access_key", Shape::Text, "E.g. `{{ secret.AK }}`."),
         required("secret_key", Shape::Text, "E.g. `{{ secret.SK }}`."),
+    ],
+};
+
+/// `sign = { kind = "standard-webhooks", … }`.
+pub(super) static SIGN_WEBHOOKS: Section = Section {
+    title: "`sign`",
+    keys: &[
+        required("kind", Shape::Choice(SIGN_KINDS), "The scheme."),
+        required(
+            "secret",
+            Shape::Text,
+            "E.g. `{{ secret.WEBHOOK }}`: `whsec_` and the key in base64.",
+        ),
     ],
 };
 

@@ -85,6 +85,16 @@ fn shape(shape: Shape) -> Value {
         }),
         Shape::AnyList => json!({ "type": "array", "minItems": 1 }),
         Shape::Table(inner) => section(inner),
+        Shape::ByKind(kinds) => {
+            let kind = |(kind, inner): &(&str, &Section)| {
+                let mut table = section(inner);
+                if let Some(of_kind) = table.pointer_mut("/properties/kind") {
+                    *of_kind = json!({ "const": kind });
+                }
+                table
+            };
+            json!({ "oneOf": kinds.iter().map(kind).collect::<Vec<_>>() })
+        }
         Shape::Tables(inner) => json!({ "type": "array", "items": section(inner) }),
         Shape::Named(inner) => by_variable(section(inner)),
     }

@@ -346,7 +346,12 @@ fn file_with(section: &Section, key: &str, value: &str) -> String {
             if !(in_task && key == "http") {
                 text.push_str(&format!("[[job.task.http]]\n{}", line(&keys::HTTP)));
                 if !(std::ptr::eq(section, &keys::HTTP) && key == "sign") {
-                    text.push_str(&format!("sign = {}\n", inline(&keys::SIGN)));
+                    // Without a kind, it is the one whose keys it has.
+                    let sign = match std::ptr::eq(section, &keys::SIGN_WEBHOOKS) {
+                        true => &keys::SIGN_WEBHOOKS,
+                        false => &keys::SIGN_AWS,
+                    };
+                    text.push_str(&format!("sign = {}\n", inline(sign)));
                 }
             }
             if !(in_task && key == "sql") {
@@ -371,7 +376,8 @@ fn the_decoder_reads_every_key_that_the_table_lists() {
         &keys::JOB,
         &keys::TASK,
         &keys::HTTP,
-        &keys::SIGN,
+        &keys::SIGN_AWS,
+        &keys::SIGN_WEBHOOKS,
         &keys::SQL,
     ];
     for section in sections {
@@ -413,6 +419,19 @@ fn the_schema_for_editors_is_a_schema_and_refuses_what_the_decoder_refuses() {
         "job": [{ "name": "j", "task": [{ "name": "t", "uses": "m" }] }]
     });
     assert!(validator.is_valid(&minimal));
+    let signed = |sign: serde_json::Value| {
+        let mut file = minimal.clone();
+        file["job"][0]["task"][0]["http"] = json!([{ "url": "https://a.test/", "sign": sign }]);
+        validator.is_valid(&file)
+    };
+    assert!(!signed(json!({ "secret": "s" })));
+    assert!(!signed(
+        json!({ "kind": "standard-webhooks", "service": "s3" })
+    ));
+    assert!(!signed(json!({ "kind": "aws-sigv4", "secret": "s" })));
+    assert!(signed(
+        json!({ "kind": "standard-webhooks", "secret": "s" })
+    ));
     for (pointer, value) in [
         ("/name", json!("A")),
         ("/flowweaver", json!(2)),

@@ -4,21 +4,26 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use flowweaver::broker::http::Hosts;
 use flowweaver::broker::identity::AttemptIdentity;
 use flowweaver::broker::journal::{HostCall, Journal};
 use flowweaver::broker::secret::{SecretSources, Secrets};
 use flowweaver::broker::settings::BrokerSettings;
 use flowweaver::broker::{AttemptScope, Broker, BrokerCtx};
 use flowweaver::clock::{Clock, SystemClock, Timestamp};
-use flowweaver::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use flowweaver::id::{
+    DaemonId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
+};
 use flowweaver::store::rows::*;
-use flowweaver::store::{CommitOutcome, Expect, KvSpace, KvWrite, Store, StoreError};
+use flowweaver::store::{
+    CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store, StoreError,
+};
 use flowweaver::workflow::grant::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -143,8 +148,21 @@ pub fn grant(url: &str) -> HttpGrant {
         },
         methods: vec!["GET".to_owned(), "HEAD".to_owned()],
         headers: Vec::new(),
+        idempotency_key: false,
         sign: None,
     }
+}
+
+/// A resolver that knows these names and no other.
+pub fn hosts(names: &[(&str, &[&str])]) -> Hosts {
+    let names: BTreeMap<String, Vec<IpAddr>> = names
+        .iter()
+        .map(|(name, ips)| {
+            let ips = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+            ((*name).to_owned(), ips)
+        })
+        .collect();
+    Hosts::new(move |name| Some(names.get(name).cloned().unwrap_or_default()))
 }
 
 pub fn secret(name: &str) -> SecretText {
@@ -267,6 +285,41 @@ async fn serve(
     }
 }
 
+/// A server that lets a test have each connection as it is, and counts them.
+pub async fn raw<T>(handle: impl Fn(TcpStream) -> T + Send + 'static) -> Server
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server {
+        address: listener.local_addr().unwrap(),
+        requests: Arc::default(),
+        connections: Arc::default(),
+    };
+    let connections = server.connections.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(handle(stream));
+        }
+    });
+    server
+}
+
+/// Reads until `end` was seen, or the connection ended; answers all that came.
+pub async fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    let (mut seen, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        if seen.windows(end.len()).any(|part| part == end) {
+            return seen;
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return seen,
+            Ok(n) => seen.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
 async fn next_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<String> {
     loop {
         let seen = String::from_utf8_lossy(received).into_owned();
@@ -279,7 +332,13 @@ async fn next_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<
                         .map(str::to_owned)
                 })
                 .map_or(0, |length| length.trim().parse::<usize>().unwrap());
-            if received.len() >= end + 4 + length {
+            let chunked = seen[..end].contains("transfer-encoding: chunked");
+            let length = match seen[end..].find("\r\n0\r\n\r\n") {
+                Some(last) if chunked => last + 3,
+                None if chunked => usize::MAX,
+                _ => length,
+            };
+            if received.len() >= (end + 4).saturating_add(length) {
                 received.drain(..end + 4 + length);
                 return Some(seen);
             }
@@ -305,74 +364,6 @@ fn of(space: &KvSpace, key: &str) -> Key {
 
 #[async_trait]
 impl Store for Keys {
-    async fn kv_get(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<KvEntry>, StoreError> {
-        let keys = self.0.lock().unwrap();
-        let found = keys
-            .get(&of(space, key))
-            .filter(|(_, _, end)| end.is_none_or(|end| end > now));
-        Ok(found.map(|(value, revision, _)| KvEntry {
-            value: value.clone(),
-            revision: *revision,
-        }))
-    }
-    async fn kv_set(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        expect: Expect,
-        entry: &KvWrite,
-        _: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
-        let mut keys = self.0.lock().unwrap();
-        let revision = keys.get(&of(space, key)).map(|(_, revision, _)| *revision);
-        let holds = match expect {
-            Expect::Any => true,
-            Expect::Absent => revision.is_none(),
-            Expect::Revision(wanted) => revision == Some(wanted),
-        };
-        let next = revision.unwrap_or(0) + 1;
-        if holds {
-            keys.insert(
-                of(space, key),
-                (entry.value.clone(), next, entry.expires_at),
-            );
-        }
-        Ok(holds.then_some(next))
-    }
-    async fn kv_delete(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        _: Timestamp,
-    ) -> Result<bool, StoreError> {
-        Ok(self.0.lock().unwrap().remove(&of(space, key)).is_some())
-    }
-    async fn kv_keys(
-        &self,
-        space: &KvSpace,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-        _: Timestamp,
-    ) -> Result<Vec<String>, StoreError> {
-        let (owner, _) = of(space, "");
-        let keys = self.0.lock().unwrap();
-        let mine = keys.keys().filter(|(space, key)| {
-            *space == owner
-                && key.starts_with(prefix)
-                && after.is_none_or(|after| key.as_str() > after)
-        });
-        Ok(mine
-            .take(limit as usize)
-            .map(|(_, key)| key.clone())
-            .collect())
-    }
-
     async fn commit(&self, _: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
         absent()
     }
@@ -431,6 +422,104 @@ impl Store for Keys {
         absent()
     }
     async fn host_calls(&self, _: RunId) -> Result<Vec<HostCallRow>, StoreError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl StateStore for Keys {
+    async fn kv_get(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<KvEntry>, StoreError> {
+        let keys = self.0.lock().unwrap();
+        let found = keys
+            .get(&of(space, key))
+            .filter(|(_, _, end)| end.is_none_or(|end| end > now));
+        Ok(found.map(|(value, revision, expires_at)| KvEntry {
+            value: value.clone(),
+            revision: *revision,
+            expires_at: *expires_at,
+        }))
+    }
+    async fn kv_set(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        expect: Expect,
+        entry: &KvWrite,
+        _: Timestamp,
+    ) -> Result<KvWritten, StoreError> {
+        let mut keys = self.0.lock().unwrap();
+        let revision = keys.get(&of(space, key)).map(|(_, revision, _)| *revision);
+        let holds = match expect {
+            Expect::Any => true,
+            Expect::Absent => revision.is_none(),
+            Expect::Revision(wanted) => revision == Some(wanted),
+        };
+        let next = revision.unwrap_or(0) + 1;
+        if !holds {
+            return Ok(KvWritten::Unexpected);
+        }
+        keys.insert(
+            of(space, key),
+            (entry.value.clone(), next, entry.expires_at),
+        );
+        Ok(KvWritten::At(next))
+    }
+    async fn kv_delete(
+        &self,
+        space: &KvSpace,
+        key: &str,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.0.lock().unwrap().remove(&of(space, key)).is_some())
+    }
+    async fn kv_keys(
+        &self,
+        space: &KvSpace,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        _: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let (owner, _) = of(space, "");
+        let keys = self.0.lock().unwrap();
+        let mine = keys.keys().filter(|(space, key)| {
+            *space == owner
+                && key.starts_with(prefix)
+                && after.is_none_or(|after| key.as_str() > after)
+        });
+        Ok(mine
+            .take(limit as usize)
+            .map(|(_, key)| key.clone())
+            .collect())
+    }
+    async fn kv_list(
+        &self,
+        _: &KvSpace,
+        _: &str,
+        _: Option<&str>,
+        _: u32,
+        _: Timestamp,
+    ) -> Result<Vec<KvListed>, StoreError> {
+        absent()
+    }
+    async fn kv_usage(&self, _: &KvSpace, _: Timestamp) -> Result<KvUsage, StoreError> {
+        absent()
+    }
+    async fn secrets(&self) -> Result<(u64, Vec<SecretRow>), StoreError> {
+        absent()
+    }
+    async fn secret_changes(&self) -> Result<u64, StoreError> {
+        absent()
+    }
+    async fn secret_put(&self, _: &SecretRow, _: Option<u64>) -> Result<bool, StoreError> {
+        absent()
+    }
+    async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {
         absent()
     }
 }

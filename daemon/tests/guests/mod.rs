@@ -1,5 +1,7 @@
 //! Guests for the sandbox's tests: `task.wat` with its places filled, and the imports they use.
 
+mod surroundings;
+
 /// What fills the places of `task.wat`.
 #[derive(Default, Clone)]
 pub struct Guest {
@@ -48,7 +50,7 @@ impl Guest {
     }
 
     /// Imports an interface and lowers some of its functions: (component name, core name, core type).
-    fn import(mut self, instance: &str, types: &str, functions: &[(&str, &str, &str)]) -> Self {
+    pub fn import(mut self, instance: &str, types: &str, functions: &[(&str, &str, &str)]) -> Self {
         self.imports += types;
         for (name, core, signature) in functions {
             self.lowered += &format!(
@@ -110,61 +112,6 @@ impl Guest {
             "#,
             &[("exit", "exit", "(param i32)")],
         )
-    }
-
-    /// `$environment`, `$arguments` and `$directories`, each writing a list's pointer and length.
-    pub fn surroundings(self) -> Self {
-        self.import(
-            "environment",
-            r#"(import "wasi:cli/environment@0.2.0" (instance $environment
-                (export "get-environment" (func (result (list (tuple string string)))))
-                (export "get-arguments" (func (result (list string))))))
-            "#,
-            &[("get-environment", "environment", "(param i32)"), ("get-arguments", "arguments", "(param i32)")],
-        )
-        .import(
-            "preopens",
-            r#"(import "wasi:filesystem/types@0.2.0" (instance $files (export "descriptor" (type (sub resource)))))
-            (alias export $files "descriptor" (type $descriptor))
-            (import "wasi:filesystem/preopens@0.2.0" (instance $preopens
-                (alias outer 1 $descriptor (type $d))
-                (export "descriptor" (type $own (eq $d)))
-                (export "get-directories" (func (result (list (tuple (own $own) string)))))))
-            "#,
-            &[("get-directories", "directories", "(param i32)")],
-        )
-    }
-
-    /// `$network -> handle` and `$resolve (network, name, length, result at)`.
-    pub fn network(self) -> Self {
-        self.import(
-            "network-instance",
-            r#"(import "wasi:sockets/network@0.2.0" (instance $network-types
-                (export "network" (type (sub resource)))
-                (type $codes (enum "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory"
-                    "timeout" "concurrency-conflict" "not-in-progress" "would-block" "invalid-state" "new-socket-limit"
-                    "address-not-bindable" "address-in-use" "remote-unreachable" "connection-refused" "connection-reset"
-                    "connection-aborted" "datagram-too-large" "name-unresolvable" "temporary-resolver-failure"
-                    "permanent-resolver-failure"))
-                (export "error-code" (type (eq $codes)))))
-            (alias export $network-types "network" (type $network-type))
-            (alias export $network-types "error-code" (type $network-error))
-            (import "wasi:sockets/instance-network@0.2.0" (instance $network-instance
-                (alias outer 1 $network-type (type $n))
-                (export "network" (type $own (eq $n)))
-                (export "instance-network" (func (result (own $own))))))
-            (import "wasi:sockets/ip-name-lookup@0.2.0" (instance $lookup
-                (alias outer 1 $network-type (type $n))
-                (alias outer 1 $network-error (type $e))
-                (export "network" (type $own (eq $n)))
-                (export "error-code" (type $code (eq $e)))
-                (export "resolve-address-stream" (type $stream (sub resource)))
-                (export "resolve-addresses" (func (param "network" (borrow $own)) (param "name" string)
-                    (result (result (own $stream) (error $code)))))))
-            "#,
-            &[("instance-network", "network", "(result i32)")],
-        )
-        .import("lookup", "", &[("resolve-addresses", "resolve", "(param i32 i32 i32 i32)")])
     }
 
     /// `$stdout -> handle` and `$print (handle, text, length, result at)`.
@@ -266,15 +213,32 @@ impl Guest {
 
     /// The component with its description in the section that the Rust SDK writes.
     pub fn described(&self) -> Vec<u8> {
+        self.described_as(r#"{"name":"described","requires":["http"]}"#)
+    }
+
+    /// The same with this text for a description.
+    pub fn described_as(&self, text: &str) -> Vec<u8> {
         let mut bytes = self.bytes();
-        let (name, text) = (
-            b"flowweaver:task",
-            br#"{"name":"described","requires":["http"]}"#,
-        );
-        let length = 1 + name.len() + text.len();
-        bytes.extend([0, length as u8, name.len() as u8]);
+        let name = b"flowweaver:task";
+        bytes.push(0);
+        bytes.extend(leb128(1 + name.len() + text.len()));
+        bytes.push(name.len() as u8);
         bytes.extend(name);
-        bytes.extend(text);
+        bytes.extend(text.as_bytes());
         bytes
+    }
+}
+
+/// A length as WASM writes it.
+pub fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
     }
 }

@@ -308,3 +308,73 @@ fn every_call_is_recorded_in_its_order_with_its_outcome_and_without_a_secret() {
         assert!(!run.to_string().contains(secret));
     }
 }
+
+#[test]
+fn a_denied_table_says_the_grant_that_allows_it_and_with_it_the_next_run_passes() {
+    let Some((mut rig, _world)) = product_blog() else {
+        return;
+    };
+    rig.edit_settings(|settings| settings.replace("tables = [\"product_review\"]\n", ""));
+    let path = rig.path("flows/product-blog.toml");
+    let flow = std::fs::read_to_string(&path).unwrap();
+    let granted =
+        "[[job.task.sql]]\ndatabase = \"blog\"\nmode = \"read\"\ntables = [\"product_review\"]\n";
+    let other = granted.replace("product_review", "another_table");
+    assert!(flow.contains(granted));
+    rig.write("flows/product-blog.toml", flow.replace(granted, &other));
+    rig.start();
+    let denied = rig.run("product-blog", &["pick=top"]);
+    assert_eq!(denied["status"], "failed", "{denied:#}");
+    let failure = failure(&denied, "compose");
+    assert_eq!(failure["code"], "sql.denied", "{failure:#}");
+    let message = failure["message"].as_str().unwrap();
+    assert!(
+        message.contains("`product_review` is not granted"),
+        "{message}"
+    );
+    assert!(message.contains("flows/product-blog.toml:"), "{message}");
+    let attempts = task(&denied, "compose")["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 1, "a denial is not tried again");
+    let calls = attempts[0]["hostCalls"].as_array().unwrap();
+    assert!(
+        calls.iter().any(|call| call["outcome"] == "sql.denied"),
+        "{calls:#?}"
+    );
+
+    let (_, lines) = message.split_once(":\n").unwrap();
+    rig.write(
+        "flows/product-blog.toml",
+        flow.replace(granted, &format!("{lines}\n")),
+    );
+    rig.newer_is_live("product-blog", &denied["version"]);
+    let allowed = rig.rerun(denied["id"].as_str().unwrap(), &["--newest"]);
+    assert_eq!(allowed["status"], "succeeded", "{allowed:#}");
+}
+
+#[test]
+fn a_denied_database_says_the_grant_that_allows_it_and_with_it_the_next_run_passes() {
+    let Some((mut rig, _world)) = product_blog() else {
+        return;
+    };
+    let path = rig.path("flows/product-blog.toml");
+    let flow = std::fs::read_to_string(&path).unwrap();
+    let granted =
+        "[[job.task.sql]]\ndatabase = \"blog\"\nmode = \"read\"\ntables = [\"product_review\"]\n";
+    assert!(flow.contains(granted));
+    rig.write("flows/product-blog.toml", flow.replace(granted, ""));
+    rig.start();
+    let denied = rig.run("product-blog", &["pick=top"]);
+    assert_eq!(denied["status"], "failed", "{denied:#}");
+    let failure = failure(&denied, "compose");
+    assert_eq!(failure["code"], "sql.denied", "{failure:#}");
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.contains("task `compose`"), "{message}");
+    let (_, lines) = message.split_once(":\n").unwrap();
+    rig.write(
+        "flows/product-blog.toml",
+        flow.replace(granted, &format!("{lines}\n")),
+    );
+    rig.newer_is_live("product-blog", &denied["version"]);
+    let allowed = rig.rerun(denied["id"].as_str().unwrap(), &["--newest"]);
+    assert_eq!(allowed["status"], "succeeded", "{allowed:#}");
+}

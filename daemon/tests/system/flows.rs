@@ -5,11 +5,22 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::rig::{Rig, output, root, task, tasks};
+use super::rig::{Rig, failure, output, root, task, tasks};
 use super::world::{World, product_blog};
 
-/// The files that a test of this folder runs; `product-blog` in all of them.
-const RUN: &[&str] = &["alarm", "conditions", "fan-out", "product-blog"];
+/// The files that a test of this folder runs; `product-blog` in all of them, `etl` and `sql-report` in `databases`.
+const RUN: &[&str] = &[
+    "alarm",
+    "conditions",
+    "etl",
+    "fan-out",
+    "feed-digest",
+    "product-blog",
+    "sql-report",
+];
+
+/// As the demo world's webhook sink has it by default.
+const WEBHOOK_SECRET: &str = "whsec_ZGVtby13b3JsZC13ZWJob29rLXNlY3JldC0wMDAx";
 
 /// A rig with all examples, pointed to the demo world.
 fn examples() -> Option<(Rig, World)> {
@@ -25,8 +36,12 @@ fn examples() -> Option<(Rig, World)> {
     let base = world.base();
     rig.settings(&format!(
         "\n[workflows.fan-out.vars]\nmall_url = \"{base}/mall\"\n\n\
-         [workflows.alarm.vars]\npage_url = \"{base}/blog/\"\nhook_url = \"{base}/blog/hook\"\n"
+         [workflows.alarm.vars]\npage_url = \"{base}/blog/\"\nhook_url = \"{base}/blog/hook\"\n\n\
+         [workflows.feed-digest.vars]\nfeed_url = \"{base}/mall/shop/rss.php\"\nhook_url = \"{base}/blog/hook\"\n\n\
+         [databases.shop]\nurl = \"sqlite:shop.db\"\n\n[databases.orders]\nurl = \"sqlite:orders.db\"\n\n\
+         [databases.warehouse]\nurl = \"sqlite:warehouse.db\"\nmode = \"read-write\"\n"
     ));
+    rig.environment("FLOWWEAVER_SECRET_WEBHOOK", WEBHOOK_SECRET);
     Some((rig, world))
 }
 
@@ -134,5 +149,159 @@ fn alarm_calls_for_help_after_a_failure_and_only_then() {
             .as_str()
             .unwrap()
             .contains(loud["id"].as_str().unwrap())
+    );
+}
+
+/// What the webhook sink took.
+fn notices(world: &World) -> Vec<Value> {
+    let mut posts = world.posts();
+    posts.retain(|post| post["platform"] == "webhook");
+    posts
+}
+
+#[test]
+fn feed_digest_with_a_wrong_secret_is_not_believed_by_the_receiver() {
+    let Some((mut rig, world)) = examples() else {
+        return;
+    };
+    // Another key of the right shape.
+    rig.environment(
+        "FLOWWEAVER_SECRET_WEBHOOK",
+        "whsec_c29tZWJvZHktZWxzZXMtc2VjcmV0LTAwMDAx",
+    );
+    rig.start();
+    let run = rig.run("feed-digest", &[]);
+    assert_eq!(run["status"], "failed", "{run:#}");
+    assert_eq!(failure(&run, "post")["details"]["status"], 401, "{run:#}");
+    assert!(notices(&world).is_empty());
+}
+
+#[test]
+fn feed_digest_posts_what_is_new_once_though_the_receivers_answer_is_lost() {
+    let Some((mut rig, world)) = examples() else {
+        return;
+    };
+    // The receiver takes the notice, and its answer never arrives: the retry must be known as the same.
+    world.fault(&json!({ "section": "blog", "method": "POST", "kind": "status", "status": 503, "when": "after", "count": 1 }));
+    rig.start();
+    let run = rig.run("feed-digest", &[]);
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_eq!(task(&run, "post")["attempts"].as_array().unwrap().len(), 2);
+    let notices = notices(&world);
+    assert_eq!(notices.len(), 1, "{notices:#?}");
+    assert_eq!(notices[0]["deliveries"], 2);
+    assert_eq!(notices[0]["title"], "5 new in 싸다구 데모몰 새 상품");
+    let text = notices[0]["content"].as_str().unwrap();
+    assert_eq!(text.lines().count(), 10, "{text}");
+    let link = format!(
+        "  {}/mall/shop/view.php?platform=1688&num_iid=",
+        world.base()
+    );
+    assert!(
+        text.starts_with("• ") && text.lines().nth(1).unwrap().starts_with(&link),
+        "{text}"
+    );
+    assert_eq!(output(&run, "post")["status"], 200);
+}
+
+#[test]
+fn feed_digest_says_nothing_when_nothing_is_new() {
+    let Some((mut rig, world)) = examples() else {
+        return;
+    };
+    world.fault(&json!({
+        "section": "mall", "kind": "status", "status": 200,
+        "body": "<rss version=\"2.0\"><channel><title>t</title><item><title>old</title><pubDate>Sun, 22 Nov 2020 10:00:00 GMT</pubDate></item></channel></rss>",
+    }));
+    rig.start();
+    let run = rig.run("feed-digest", &[]);
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_eq!(
+        output(&run, "feed")["entries"][0]["published"],
+        "2020-11-22T10:00:00Z"
+    );
+    assert_eq!(task(&run, "post")["status"], "skipped");
+    assert!(notices(&world).is_empty());
+}
+
+#[test]
+fn an_article_for_a_webhook_is_signed_by_the_host_and_delivered_once() {
+    let Some((mut rig, world)) = examples() else {
+        return;
+    };
+    let article = |sign: &str| {
+        format!(
+            "flowweaver = 1\nname = \"article\"\n\n[defaults]\nretry = {{ attempts = 2, delay = \"10ms\" }}\n\n\
+             [[job]]\nname = \"only\"\n\n[[job.task]]\nname = \"publish\"\nuses = \"article-publish\"\nkv = \"read-write\"\n\n\
+             [job.task.with]\ntag = \"webhook\"\npost_title = \"제목\"\npost_content = \"<p>본문</p>\"\nwebhook_url = \"{base}/blog/hook\"\n\n\
+             [[job.task.http]]\nurl = \"{base}/blog/hook\"\nmethods = [\"POST\"]\n{sign}\n",
+            base = world.base()
+        )
+    };
+    rig.write("flows/article.toml", article(""));
+    rig.start();
+    let unsigned = rig.run("article", &[]);
+    assert_eq!(
+        failure(&unsigned, "publish")["details"]["status"],
+        401,
+        "{unsigned:#}"
+    );
+    assert!(notices(&world).is_empty());
+
+    let version = Value::String(rig.version("article").unwrap());
+    rig.write(
+        "flows/article.toml",
+        article("sign = { kind = \"standard-webhooks\", secret = \"{{ secret.WEBHOOK }}\" }"),
+    );
+    rig.newer_is_live("article", &version);
+    world.fault(&json!({ "section": "blog", "method": "POST", "kind": "drop", "when": "after", "count": 1 }));
+    let run = rig.run("article", &[]);
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    let notices = notices(&world);
+    assert_eq!(
+        (notices.len(), &notices[0]["deliveries"]),
+        (1, &json!(2)),
+        "{notices:#?}"
+    );
+    assert_eq!(notices[0]["content"], "<p>본문</p>");
+    let secret = WEBHOOK_SECRET.trim_start_matches("whsec_").as_bytes();
+    let written = rig.everything_written();
+    assert!(
+        !written.windows(secret.len()).any(|part| part == secret),
+        "the secret was written"
+    );
+}
+
+#[test]
+fn a_filter_without_end_is_ended_by_the_hosts_limits() {
+    let Some((mut rig, _world)) = examples() else {
+        return;
+    };
+    for (name, filter) in [
+        ("turns", "last(repeat(1))"),
+        ("grows", "[repeat(\"many letters, again and again\")]"),
+        ("dives", "def f: 1 + f; f"),
+    ] {
+        rig.write(
+            &format!("flows/{name}.toml"),
+            format!(
+                "flowweaver = 1\nname = \"{name}\"\n\n[[job]]\nname = \"only\"\n\n[[job.task]]\nname = \"filter\"\nuses = \"json-transform\"\n\
+                 cpu = \"2s\"\nmemory = \"64 MiB\"\nwith = {{ filter = '{filter}' }}\n"
+            ),
+        );
+    }
+    rig.start();
+    let ended = |name: &str| {
+        let run = rig.run(name, &[]);
+        assert_eq!(run["status"], "failed", "{run:#}");
+        failure(&run, "filter")["code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ended("turns"), "limit.cpu");
+    assert_eq!(ended("grows"), "limit.memory");
+    // Which of a guest's two stacks ends first is the compiler's affair.
+    let dived = ended("dives");
+    assert!(
+        ["trap.stack-overflow", "trap.memory-out-of-bounds"].contains(&dived.as_str()),
+        "{dived}"
     );
 }

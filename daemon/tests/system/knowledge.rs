@@ -102,7 +102,7 @@ fn a_fact_in_one_of_two_hundred_rows_and_one_on_a_picture_reach_the_prompt_and_t
 }
 
 /// A secret as it may be found again: as it is, and in the ways that it is written on its way.
-fn disguises(secret: &str) -> Vec<String> {
+pub fn disguises(secret: &str) -> Vec<String> {
     let hexed = hex::encode(secret);
     let mut percent = String::new();
     for byte in secret.bytes() {
@@ -124,8 +124,8 @@ fn disguises(secret: &str) -> Vec<String> {
     ]
 }
 
-/// Where the text stands first. The files are large, so only places with its first byte are compared.
-fn find(haystack: &[u8], needle: &str) -> Option<usize> {
+/// Where the text stands first, if anywhere. The files are large, so only places with its first byte are compared.
+pub fn find(haystack: &[u8], needle: &str) -> Option<usize> {
     let needle = needle.as_bytes();
     let mut from = 0;
     while let Some(step) = haystack[from..].iter().position(|byte| *byte == needle[0]) {

@@ -19,9 +19,12 @@ mod world;
 
 mod basics;
 mod brokers;
+mod databases;
 mod defects;
 mod durability;
 mod flows;
 mod knowledge;
 mod limits;
 mod reload;
+mod secrets;
+mod state;

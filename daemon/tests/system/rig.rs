@@ -250,6 +250,21 @@ impl Rig {
         self.command().args(arguments).output().unwrap()
     }
 
+    /// Runs a command with this standard input.
+    pub fn cli_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = self
+            .command()
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that refuses its arguments ends without reading.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
     /// Runs a command that must exit 0 and print JSON.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self

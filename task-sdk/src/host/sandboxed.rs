@@ -88,6 +88,12 @@ pub(crate) mod http {
         if let Some(timeout) = outgoing.timeout {
             request.set_timeout_ms(super::whole_ms(timeout));
         }
+        if let Some(max) = outgoing.redirects {
+            request.set_redirects(max);
+        }
+        if let Some(streamed) = outgoing.streamed {
+            request.stream_body(streamed.length);
+        }
         Ok(request)
     }
 
@@ -100,6 +106,14 @@ pub(crate) mod http {
     }
 
     impl Exchange {
+        pub(crate) fn write_body(&self, bytes: &[u8]) -> Result<()> {
+            Ok(self.0.write_body(bytes)?)
+        }
+
+        pub(crate) fn end_body(&self) -> Result<()> {
+            Ok(self.0.end_body()?)
+        }
+
         pub(crate) fn response(self) -> Result<Response> {
             Ok(Response(self.0.response()?))
         }

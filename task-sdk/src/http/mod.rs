@@ -2,8 +2,9 @@
 //! here: the host adds them on the way out.
 //!
 //! Errors have the codes in `wit/deps/http`: `http.denied`, `http.invalid`, `http.timeout`, `http.dns`,
-//! `http.connect`, `http.tls`, `http.protocol`, `limit.http-body`, `limit.http-calls`. A status is an
-//! answer; [`Response::error_for_status`] turns a bad one into `http.status`.
+//! `http.connect`, `http.tls`, `http.protocol`, `http.redirect`, `http.rate-limited`, `http.ended`,
+//! `limit.http-body`, `limit.http-calls`. A status is an answer; [`Response::error_for_status`] turns a bad
+//! one into `http.status`. Redirects are followed by the host, each hop under its own grant.
 //!
 //! ```no_run
 //! # fn main() -> flowweaver_task::Result<()> {
@@ -21,12 +22,14 @@
 mod request;
 mod response;
 mod status;
+mod upload;
 
 use std::collections::VecDeque;
 
 pub(crate) use request::Outgoing;
 pub use request::Request;
 pub use response::Response;
+pub use upload::Upload;
 
 use crate::{Result, host};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Exchange, Response};
+use super::{Exchange, Response, Upload};
 use crate::{Error, Result, host};
 
 /// What leaves the task.
@@ -16,6 +16,14 @@ pub(crate) struct Outgoing {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) redirects: Option<u32>,
+    pub(crate) streamed: Option<Streamed>,
+}
+
+/// A body that is written while the request is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streamed {
+    pub(crate) length: Option<u64>,
 }
 
 /// A request being built.
@@ -94,6 +102,43 @@ impl Request {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.outgoing.timeout = Some(timeout);
         self
+    }
+
+    /// How many redirects the host follows: 10 unless set, which is also the most. With 0 a redirect is
+    /// the answer.
+    ///
+    /// ```no_run
+    /// # fn main() -> flowweaver_task::Result<()> {
+    /// let short = flowweaver_task::http::get("https://short.test/x").redirects(0).send()?;
+    /// let behind = short.header("location");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn redirects(mut self, max: u32) -> Self {
+        self.outgoing.redirects = Some(max);
+        self
+    }
+
+    /// Starts the request; its body is written then, of this length if it is known. Nothing larger than
+    /// one piece is ever in memory.
+    ///
+    /// ```no_run
+    /// # fn main() -> flowweaver_task::Result<()> {
+    /// # fn lines() -> Vec<String> { Vec::new() }
+    /// let mut upload = flowweaver_task::http::post("https://collect.test/lines").stream(None)?;
+    /// for line in lines() {
+    ///     upload.write(line)?;
+    /// }
+    /// let stored = upload.finish()?.error_for_status()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Request::send); `http.invalid` when there is a body already, or the grant signs.
+    pub fn stream(mut self, length: Option<u64>) -> Result<Upload> {
+        self.outgoing.streamed = Some(Streamed { length });
+        host::http::start(self.finish()?).map(Upload)
     }
 
     /// Sends the request and waits for the response's head.

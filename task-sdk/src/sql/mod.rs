@@ -2,8 +2,8 @@
 //! as parameters only.
 //!
 //! Errors have the codes in `wit/deps/sql`: `sql.denied`, `sql.invalid`, `sql.unknown-database`,
-//! `sql.timeout`, `sql.connect`, `sql.closed`, `limit.sql-rows`, `limit.sql-bytes`, and
-//! `sql.<SQLSTATE or native code>`. A value of another type than asked for is `sql.value`.
+//! `sql.timeout`, `sql.connect`, `sql.closed`, `limit.sql-rows`, `limit.sql-bytes`,
+//! `limit.sql-calls`, and `sql.<SQLSTATE or native code>`. A value of another type than asked for is `sql.value`.
 //!
 //! ```no_run
 //! # fn main() -> flowweaver_task::Result<()> {
@@ -24,13 +24,23 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Parameters are marked as the database does it: `?` on SQLite and MariaDB, `$1` on PostgreSQL. An attempt
+//! has one transaction at a time, which does one thing at a time: the rows of a query in it are read to
+//! their end (`.all()`), or dropped, before its next statement. A transaction that waits long for its task is
+//! rolled back by the host (`sql.closed`): slow work belongs before it or after it.
+//!
+//! A task may be tried again after its transaction was committed; [`Database::once`] keeps its effect from
+//! happening twice.
 
 mod decode;
+pub mod once;
 mod row;
 mod value;
 
 use serde::de::DeserializeOwned;
 
+pub use once::Once;
 pub use row::{Row, Rows};
 pub use value::{FromValue, Value};
 

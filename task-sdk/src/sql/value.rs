@@ -55,7 +55,7 @@ impl Value {
     }
 
     /// The text of every kind that has one.
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
             Value::Text(text)
             | Value::Decimal(text)

@@ -88,12 +88,14 @@ pub(crate) mod log {
 
 /// HTTP.
 pub(crate) mod http {
+    use std::cell::RefCell;
+
     use crate::{
-        Result,
+        Error, Result,
         http::Outgoing,
         testing::{
             Shared, current,
-            http::{Head, Reply, Sent, reply_to},
+            http::{Head, Reply, Sent, admit, follow, is_early},
         },
     };
 
@@ -121,8 +123,21 @@ pub(crate) mod http {
     #[derive(Debug)]
     pub(crate) struct Exchange {
         place: Place,
-        reply: Reply,
-        url: String,
+        state: RefCell<State>,
+        redirects: Option<u32>,
+    }
+
+    /// How far a request is.
+    #[derive(Debug)]
+    enum State {
+        /// Sent, and answered from there.
+        Answered(Reply, String),
+        /// Its body is being written.
+        Writing { sent: Sent, length: Option<u64> },
+        /// Its body was written to the end.
+        Written(Sent),
+        /// Given up, for this.
+        Failed(Error),
     }
 
     #[derive(Debug)]
@@ -134,29 +149,42 @@ pub(crate) mod http {
     }
 
     pub(crate) fn start(outgoing: Outgoing) -> Result<Exchange> {
-        let state = current();
-        let url = outgoing.url.clone();
+        let world = current();
         let Outgoing {
             method,
-            url: target,
+            url,
             headers,
             body,
             timeout,
+            redirects,
+            streamed,
         } = outgoing;
-        let reply = reply_to(
-            &state,
-            Sent {
-                method,
-                url: target,
-                headers,
-                body,
-                timeout,
-            },
-        )?;
-        Ok(Exchange {
-            place: Place::take(state),
-            reply,
+        let sent = Sent {
+            method,
             url,
+            headers,
+            body,
+            timeout,
+            streamed: streamed.is_some(),
+        };
+        let state = match streamed {
+            None => {
+                let (reply, url) = follow(&world, sent, redirects)?;
+                State::Answered(reply, url)
+            }
+            Some(_) if !sent.body.is_empty() => {
+                return Err(invalid("a body is either appended or streamed, not both"));
+            }
+            Some(streamed) => {
+                admit(&world, &sent)?;
+                let length = streamed.length;
+                State::Writing { sent, length }
+            }
+        };
+        Ok(Exchange {
+            place: Place::take(world),
+            state: RefCell::new(state),
+            redirects,
         })
     }
 
@@ -164,14 +192,79 @@ pub(crate) mod http {
         start(outgoing)?.response()
     }
 
+    fn invalid(message: &str) -> Error {
+        Error::permanent("http.invalid", message)
+    }
+
     impl Exchange {
+        pub(crate) fn write_body(&self, bytes: &[u8]) -> Result<()> {
+            let mut state = self.state.borrow_mut();
+            let result = match &mut *state {
+                State::Failed(error) => Err(error.clone()),
+                State::Answered(..) | State::Written(_) => Err(invalid("the body has ended")),
+                State::Writing { sent, length } => {
+                    let whole = (sent.body.len() + bytes.len()) as u64;
+                    if length.is_some_and(|length| whole > length) {
+                        Err(invalid("the body is longer than it was said to be"))
+                    } else if !sent.body.is_empty() && is_early(&self.place.0, sent) {
+                        return Err(Error::permanent("http.ended", "the server has answered"));
+                    } else {
+                        sent.body.extend_from_slice(bytes);
+                        Ok(())
+                    }
+                }
+            };
+            if let Err(error) = &result {
+                *state = State::Failed(error.clone());
+            }
+            result
+        }
+
+        pub(crate) fn end_body(&self) -> Result<()> {
+            let mut state = self.state.borrow_mut();
+            let next = match &*state {
+                State::Failed(error) => Err(error.clone()),
+                State::Writing { sent, length } => match length {
+                    Some(length) if (sent.body.len() as u64) < *length => {
+                        Err(invalid("the body is shorter than it was said to be"))
+                    }
+                    _ => Ok(State::Written(sent.clone())),
+                },
+                State::Answered(..) | State::Written(_) => Err(invalid("the body has ended")),
+            };
+            match next {
+                Ok(next) => {
+                    *state = next;
+                    Ok(())
+                }
+                Err(error) => {
+                    *state = State::Failed(error.clone());
+                    Err(error)
+                }
+            }
+        }
+
         pub(crate) fn response(self) -> Result<Response> {
-            let head = self.reply.outcome?;
+            let world = &self.place.0;
+            let (reply, url) = match self.state.into_inner() {
+                State::Answered(reply, url) => (reply, url),
+                State::Failed(error) => return Err(error),
+                State::Written(sent) => follow(world, sent, self.redirects)?,
+                State::Writing { sent, .. } if is_early(world, &sent) => {
+                    follow(world, sent, self.redirects)?
+                }
+                // The host would wait for as long as it may.
+                State::Writing { .. } => {
+                    let message = "the server waits for the rest of the body";
+                    return Err(Error::retryable("http.timeout", message));
+                }
+            };
+            let head = reply.outcome?;
             Ok(Response {
                 _place: self.place,
                 head,
-                url: self.url,
-                rest: self.reply.body,
+                url,
+                rest: reply.body,
             })
         }
     }
@@ -276,7 +369,11 @@ pub(crate) mod kv {
 
 /// Databases.
 pub(crate) mod sql {
-    use std::vec;
+    use std::{
+        cell::RefCell,
+        rc::{Rc, Weak},
+        vec,
+    };
 
     use crate::{
         Error, Result,
@@ -297,12 +394,15 @@ pub(crate) mod sql {
     pub(crate) struct Transaction {
         database: Database,
         ended: bool,
+        /// Held by the rows that are being read in it.
+        reading: RefCell<Weak<()>>,
     }
 
     #[derive(Debug)]
     pub(crate) struct Rows {
         columns: Vec<String>,
         rows: vec::IntoIter<Vec<Value>>,
+        reading: Option<Rc<()>>,
     }
 
     impl Database {
@@ -338,6 +438,7 @@ pub(crate) mod sql {
                 Answer::Rows { columns, rows } => Ok(Rows {
                     columns,
                     rows: rows.into_iter(),
+                    reading: None,
                 }),
                 Answer::Affected(_) => Err(Error::permanent(
                     "sql.invalid",
@@ -368,17 +469,7 @@ pub(crate) mod sql {
         }
 
         pub(crate) fn begin(&self) -> Result<Transaction> {
-            if !self
-                .state
-                .borrow_mut()
-                .in_transaction
-                .insert(self.name.clone())
-            {
-                return Err(Error::permanent(
-                    "sql.invalid",
-                    "one transaction may be open at a time",
-                ));
-            }
+            self.state.borrow_mut().begin_transaction()?;
             self.note("begin");
             let database = Database {
                 state: self.state.clone(),
@@ -387,16 +478,23 @@ pub(crate) mod sql {
             Ok(Transaction {
                 database,
                 ended: false,
+                reading: RefCell::default(),
             })
         }
     }
 
     impl Transaction {
         pub(crate) fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows> {
-            self.database.query(statement, parameters)
+            self.is_free()?;
+            let mut rows = self.database.query(statement, parameters)?;
+            let reading = Rc::new(());
+            self.reading.replace(Rc::downgrade(&reading));
+            rows.reading = Some(reading);
+            Ok(rows)
         }
 
         pub(crate) fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64> {
+            self.is_free()?;
             self.database.execute(statement, parameters)
         }
 
@@ -405,7 +503,19 @@ pub(crate) mod sql {
             statement: &str,
             parameters: &[Vec<Value>],
         ) -> Result<Vec<u64>> {
+            self.is_free()?;
             self.database.execute_batch(statement, parameters)
+        }
+
+        /// As in the sandbox, one connection does one thing at a time.
+        fn is_free(&self) -> Result<()> {
+            if self.reading.borrow().strong_count() > 0 {
+                return Err(Error::permanent(
+                    "sql.invalid",
+                    "rows of this transaction are being read; read them to their end, or drop them, first",
+                ));
+            }
+            Ok(())
         }
 
         pub(crate) fn commit(mut self) -> Result<()> {
@@ -420,11 +530,9 @@ pub(crate) mod sql {
 
         fn end(&mut self, how: &str) {
             self.ended = true;
-            self.database
-                .state
-                .borrow_mut()
-                .in_transaction
-                .remove(&self.database.name);
+            let mut state = self.database.state.borrow_mut();
+            state.end_transaction(how == "commit");
+            drop(state);
             self.database.note(how);
         }
     }
@@ -447,11 +555,12 @@ pub(crate) mod sql {
         }
 
         pub(crate) fn next(&mut self, max: u32) -> Result<Vec<Vec<Value>>> {
-            Ok(self
-                .rows
-                .by_ref()
-                .take(usize::try_from(max).unwrap_or(usize::MAX))
-                .collect())
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            let portion: Vec<_> = self.rows.by_ref().take(max).collect();
+            if portion.is_empty() {
+                self.reading = None;
+            }
+            Ok(portion)
         }
     }
 }

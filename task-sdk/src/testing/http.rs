@@ -24,6 +24,8 @@ pub struct Sent {
     pub body: Vec<u8>,
     /// The time limit, if the task set one.
     pub timeout: Option<Duration>,
+    /// Whether the body was written while the request was under way.
+    pub streamed: bool,
 }
 
 impl Sent {
@@ -72,6 +74,7 @@ fn find_pair(encoded: &[u8], name: &str) -> Option<String> {
 pub struct Reply {
     pub(super) outcome: Result<Head>,
     pub(super) body: Vec<u8>,
+    pub(super) early: bool,
 }
 
 /// The part of an answer before its body.
@@ -90,6 +93,7 @@ impl Reply {
                 headers: Vec::new(),
             }),
             body: body.into(),
+            early: false,
         }
     }
 
@@ -108,7 +112,14 @@ impl Reply {
         Reply {
             outcome: Err(error),
             body: Vec::new(),
+            early: false,
         }
+    }
+
+    /// Makes it come before a streamed body has ended: as soon as its first bytes are there.
+    pub fn early(mut self) -> Self {
+        self.early = true;
+        self
     }
 
     /// Sets a header, in place of one of that name. It has no meaning for an error.
@@ -208,6 +219,110 @@ impl HttpRule {
             rule.answers.push(answer);
         }
         self
+    }
+}
+
+/// What the next request of this kind would be answered with, if it is answered early.
+pub(super) fn is_early(state: &Shared, sent: &Sent) -> bool {
+    let script = &state.borrow().http;
+    let rule = script.rules.iter().rev().find(|rule| rule.covers(sent));
+    matches!(rule.and_then(|rule| rule.answers.peek()), Some(Answer::Reply(reply)) if reply.early)
+}
+
+/// Whether a rule covers a request at all; what is not covered is recorded and denied.
+pub(super) fn admit(state: &Shared, sent: &Sent) -> Result<()> {
+    check_form(sent)?;
+    let covered = state
+        .borrow()
+        .http
+        .rules
+        .iter()
+        .any(|rule| rule.covers(sent));
+    match covered {
+        true => Ok(()),
+        false => reply_to(state, sent.clone()).map(drop),
+    }
+}
+
+/// As many as the host follows.
+const REDIRECTS_MAX: u32 = 10;
+
+/// Answers a request as the host does: through its redirects. Answers the last address as well.
+pub(super) fn follow(
+    state: &Shared,
+    mut sent: Sent,
+    redirects: Option<u32>,
+) -> Result<(Reply, String)> {
+    let mut left = redirects.unwrap_or(REDIRECTS_MAX).min(REDIRECTS_MAX);
+    let is_answer = left == 0;
+    let refuse = |why: &str| {
+        Err(Error::permanent(
+            "http.redirect",
+            format!("the redirect {why}"),
+        ))
+    };
+    loop {
+        let reply = reply_to(state, sent.clone())?;
+        let Some((status, to)) = reply.redirect(&sent.url).filter(|_| !is_answer) else {
+            return Ok((reply, sent.url));
+        };
+        if left == 0 {
+            return refuse("is one too many");
+        }
+        left -= 1;
+        if sent.url.starts_with("https:") && to.starts_with("http:") {
+            return refuse("leads from https to plain http");
+        }
+        if (status == 303 && sent.method != "HEAD")
+            || (matches!(status, 301 | 302) && sent.method == "POST")
+        {
+            "GET".clone_into(&mut sent.method);
+            sent.body = Vec::new();
+            let of_the_body = |name: &str| name.to_ascii_lowercase().starts_with("content-");
+            sent.headers.retain(|(name, _)| !of_the_body(name));
+        } else if sent.streamed {
+            return refuse("asks for a streamed body a second time");
+        }
+        if origin(&sent.url) != origin(&to) {
+            let own = ["authorization", "cookie"];
+            let stays = |name: &str| !own.iter().any(|each| name.eq_ignore_ascii_case(each));
+            sent.headers.retain(|(name, _)| stays(name));
+        }
+        (sent.url, sent.streamed) = (to, false);
+    }
+}
+
+/// Scheme, host and port.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url
+        .get(host..)
+        .and_then(|rest| rest.find(['/', '?', '#']))
+        .map_or(url.len(), |at| host + at);
+    url.get(..end).unwrap_or(url)
+}
+
+impl Reply {
+    /// The status and the address of a redirect.
+    fn redirect(&self, from: &str) -> Option<(u16, String)> {
+        let head = self.outcome.as_ref().ok()?;
+        if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let (_, to) = head.headers.iter().find(|(name, _)| name == "location")?;
+        let path = from.split(['?', '#']).next().unwrap_or(from);
+        let joined = if to.contains("://") {
+            to.clone()
+        } else if let Some(rest) = to.strip_prefix("//") {
+            format!("{}//{rest}", from.split("//").next().unwrap_or_default())
+        } else if to.starts_with('/') {
+            format!("{}{to}", origin(from))
+        } else {
+            let folder = path.rfind('/').filter(|at| *at >= origin(from).len());
+            let folder = folder.and_then(|at| path.get(..at)).unwrap_or(path);
+            format!("{folder}/{to}")
+        };
+        Some((head.status, joined))
     }
 }
 

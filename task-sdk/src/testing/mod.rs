@@ -38,13 +38,7 @@ mod http;
 mod pattern;
 mod sql;
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -84,7 +78,9 @@ struct State {
     http: http::Script,
     sql: BTreeMap<String, sql::Script>,
     statements: Vec<Statement>,
-    in_transaction: BTreeSet<String>,
+    once: sql::Kept,
+    /// What `once` was before the open transaction.
+    before: Option<sql::Kept>,
     kv: BTreeMap<String, (Entry, Option<Duration>)>,
     revision: u64,
     logs: Vec<Line>,

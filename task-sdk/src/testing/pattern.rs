@@ -42,13 +42,14 @@ impl<A: Clone> Turns<A> {
         self.answers.push(answer);
     }
 
+    /// The answer that `take` would give.
+    pub(super) fn peek(&self) -> Option<&A> {
+        self.answers.get(self.given).or(self.answers.last())
+    }
+
     /// The next answer; none when there is none at all.
     pub(super) fn take(&mut self) -> Option<A> {
-        let answer = self
-            .answers
-            .get(self.given)
-            .or(self.answers.last())
-            .cloned();
+        let answer = self.peek().cloned();
         self.given += 1;
         answer
     }

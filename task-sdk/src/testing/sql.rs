@@ -1,12 +1,19 @@
-//! Scripted databases: which statement gets which rows, and what was run. No SQL is understood here.
+//! Scripted databases: which statement gets which rows, and what was run. No SQL is understood here, but
+//! the statements of [`Database::once`](crate::sql::Database::once), whose keys these databases keep.
 
-use std::{fmt, rc::Rc};
+use std::{collections::BTreeMap, fmt, rc::Rc};
 
 use super::{
-    Shared,
+    Shared, State,
     pattern::{Turns, matches},
 };
-use crate::{Error, Result, sql::Value};
+use crate::{
+    Error, Result,
+    sql::{Value, once::PROBE},
+};
+
+/// By database, idempotency key and effect: the result that was kept.
+pub(super) type Kept = BTreeMap<(String, String, String), Value>;
 
 /// A statement that the task ran.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,14 +152,82 @@ pub(super) fn answer_to(state: &Shared, statement: Statement) -> Result<Answer> 
         Some(Respond::With(answer)) => answer,
         // The state is free here, so the function may look at the world.
         Some(Respond::Function(answer)) => answer(&statement),
-        None => Err(Error::permanent(
-            "sql.denied",
-            format!(
-                "no rule of this test answers `{}` in `{}`",
-                one_line(&statement.text),
-                statement.database
-            ),
-        )),
+        None => once(&mut state.borrow_mut(), &statement).unwrap_or_else(|| {
+            Err(Error::permanent(
+                "sql.denied",
+                format!(
+                    "no rule of this test answers `{}` in `{}`",
+                    one_line(&statement.text),
+                    statement.database
+                ),
+            ))
+        }),
+    }
+}
+
+/// What the statements of `once` are answered; none for every other statement.
+fn once(state: &mut State, statement: &Statement) -> Option<Result<Answer>> {
+    let text = one_line(&statement.text);
+    let key = |key: &Value, effect: &Value| {
+        let part = |value: &Value| value.as_text().unwrap_or_default().to_owned();
+        (statement.database.clone(), part(key), part(effect))
+    };
+    let rows = |columns: &str, rows: Vec<Value>| {
+        let rows = rows.into_iter().map(|value| vec![value]).collect();
+        let columns = vec![columns.to_owned()];
+        Some(Ok(Answer::Rows { columns, rows }))
+    };
+    if text == PROBE {
+        return rows("is_true", vec![Value::Int64(1)]);
+    }
+    match statement.parameters.as_slice() {
+        [name, effect]
+            if matches(
+                "select result from * where idempotency_key = ? and effect = ?",
+                &text,
+            ) =>
+        {
+            let kept = state.once.get(&key(name, effect)).cloned();
+            rows("result", kept.into_iter().collect())
+        }
+        [name, effect]
+            if matches(
+                "insert into * (idempotency_key, effect) values (?, ?)",
+                &text,
+            ) =>
+        {
+            state.once.insert(key(name, effect), Value::Null);
+            Some(Ok(Answer::Affected(1)))
+        }
+        [result, name, effect]
+            if matches(
+                "update * set result = ? where idempotency_key = ? and effect = ?",
+                &text,
+            ) =>
+        {
+            state.once.insert(key(name, effect), result.clone());
+            Some(Ok(Answer::Affected(1)))
+        }
+        _ => None,
+    }
+}
+
+impl State {
+    /// Begins the one transaction that may be open.
+    pub(super) fn begin_transaction(&mut self) -> Result<()> {
+        if self.before.is_some() {
+            let message = "one transaction may be open at a time";
+            return Err(Error::permanent("sql.invalid", message));
+        }
+        self.before = Some(self.once.clone());
+        Ok(())
+    }
+
+    /// Ends it.
+    pub(super) fn end_transaction(&mut self, committed: bool) {
+        if let (Some(before), false) = (self.before.take(), committed) {
+            self.once = before;
+        }
     }
 }
 

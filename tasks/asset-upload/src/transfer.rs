@@ -141,7 +141,8 @@ fn accepted(put: Exchange) -> Result<()> {
     }
 }
 
-/// A signed request is not redirected: a bucket in another region answers so.
+/// A bucket in another region answers so; where it names the other address, the host answers
+/// `http.redirect`, because a signed request is not redirected.
 fn moved(response: &Response) -> Error {
     Error::permanent(
         "s3.moved",

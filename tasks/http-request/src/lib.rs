@@ -26,6 +26,9 @@ struct Input {
     /// The longest wait for the whole answer, in seconds; the task's own limit applies as well.
     #[serde(default)]
     timeout_seconds: Option<u32>,
+    /// Whether redirects are followed; each address on the way needs a grant.
+    #[serde(default = "yes")]
+    follow_redirects: bool,
     /// Whether a status of 400 or more fails the task.
     #[serde(default = "yes")]
     fail_on_status: bool,
@@ -64,6 +67,9 @@ fn run(input: Input, _cx: &Context) -> Result<Output, Error> {
     }
     if let Some(seconds) = input.timeout_seconds {
         request = request.timeout(Duration::from_secs(seconds.into()));
+    }
+    if !input.follow_redirects {
+        request = request.redirects(0);
     }
     request = match &input.body {
         None => request,

@@ -110,6 +110,21 @@ fn json_by_its_type_is_parsed_and_broken_json_fails() {
 }
 
 #[test]
+fn a_redirect_is_followed_unless_it_is_to_be_the_answer() {
+    let world = World::new();
+    let moved = Reply::text(302, "over there").header("location", "/elsewhere");
+    world.when("GET", URL).reply(moved);
+    let denied = ask(json!({ "url": URL })).unwrap_err();
+    assert_eq!(denied.code, "http.denied");
+    let answer = ask(json!({ "url": URL, "follow_redirects": false })).unwrap();
+    assert_eq!(
+        (&answer["status"], &answer["url"]),
+        (&json!(302), &json!(URL))
+    );
+    assert_eq!(answer["headers"]["location"], "/elsewhere");
+}
+
+#[test]
 fn an_unknown_field_is_refused_before_anything_is_sent() {
     let world = World::new();
     let error = ask(json!({ "url": URL, "methods": "GET" })).unwrap_err();

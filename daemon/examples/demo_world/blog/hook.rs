@@ -100,7 +100,7 @@ async fn receive(State(world): State<Shared>, headers: HeaderMap, body: Bytes) -
         .get("data")
         .filter(|data| data.is_object())
         .unwrap_or(&body);
-    let text = |names: [&str; 2]| {
+    let text = |names: [&str; 3]| {
         names
             .iter()
             .find_map(|name| data.get(name)?.as_str())
@@ -114,8 +114,9 @@ async fn receive(State(world): State<Shared>, headers: HeaderMap, body: Bytes) -
     let draft = Draft {
         platform: Platform::Webhook,
         slug: id,
-        title: text(["title", "post_title"]),
-        content: text(["content", "post_content"]),
+        title: text(["title", "post_title", "subject"]),
+        // An article has content, a notice has text.
+        content: text(["content", "post_content", "text"]),
         status: "publish".to_owned(),
         tags: tags
             .into_iter()

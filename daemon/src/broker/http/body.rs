@@ -1,29 +1,22 @@
 //! The body of a response, in portions: counted, decoded, scrubbed, never held whole.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
-use super::HttpShared;
-use super::budget::Budget;
-use super::dial;
+use super::Desk;
+use super::decode::{Coding, Decoder};
+use super::dial::{self, Holder};
 use super::policy::Target;
-use super::scrub::Scrubber;
-use crate::broker::call::CallRecord;
+use super::ticket::Ticket;
 use crate::broker::error::Refusal;
 
 /// The most that one `read` answers, whatever the guest asks for: portions keep the host's memory
 /// and the time between two looks at the guest's own limits small.
 pub const PORTION_BYTES_MAX: usize = 1024 * 1024;
-/// How much compressed input is decoded at a time: deflate expands at most 1032 times, so a step
-/// makes at most a little over one portion.
-const COMPRESSED_STEP: usize = 1024;
 /// Text compresses 3 to 30 times; what expands more than this is a bomb or worthless.
 const RATIO_MAX: u64 = 200;
 /// Small bodies may expand as they like: a page of spaces is no attack.
@@ -31,21 +24,26 @@ const RATIO_FREE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a body needs beside the connection.
 pub(super) struct Terms {
-    pub(super) shared: Arc<HttpShared>,
+    pub(super) desk: Arc<Desk>,
     pub(super) target: Target,
-    pub(super) scrubber: Arc<Scrubber>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) cancel: CancellationToken,
+    pub(super) holder: Holder,
     pub(super) ends_at: Instant,
-    pub(super) record: CallRecord,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) ticket: Ticket,
+    /// Ends a request's body that is still being written.
+    pub(super) _over: Option<DropGuard>,
+}
+
+impl Drop for Terms {
+    fn drop(&mut self) {
+        self.ticket.close();
+    }
 }
 
 /// A body being read.
 pub(super) struct Body {
     state: State,
     terms: Option<Terms>,
-    gzip: Option<MultiGzDecoder<Vec<u8>>>,
+    decoder: Option<Decoder>,
     /// Received and not yet decoded.
     raw: Bytes,
     /// Decoded, perhaps the beginning of a secret.
@@ -63,11 +61,11 @@ enum State {
 }
 
 impl Body {
-    pub(super) fn new(response: reqwest::Response, gzip: bool, terms: Terms) -> Self {
+    pub(super) fn new(response: reqwest::Response, coding: Option<Coding>, terms: Terms) -> Self {
         Self {
             state: State::Open(response),
             terms: Some(terms),
-            gzip: gzip.then(|| MultiGzDecoder::new(Vec::new())),
+            decoder: coding.map(Decoder::new),
             raw: Bytes::new(),
             carry: Vec::new(),
             ready: Bytes::new(),
@@ -103,25 +101,27 @@ impl Body {
     }
 
     fn fail(&mut self, mut refusal: Refusal) {
-        if let Some(mut terms) = self.terms.take() {
-            refusal.message = terms.scrubber.text(&refusal.message);
-            terms.record.outcome(refusal.code.as_str());
+        if let Some(terms) = self.terms.take() {
+            refusal.message = terms.desk.scrubber().text(&refusal.message);
+            terms.ticket.outcome(refusal.code.as_str());
             // Hyper closes a connection whose body was not read to its end, but a short one may
             // have been read whole before its fault was found.
-            terms.shared.dialer.forget(&terms.target);
+            let dialer = &terms.desk.shared.dialer;
+            dialer.forget(&terms.holder, &terms.target);
         }
-        (self.raw, self.carry, self.gzip) = (Bytes::new(), Vec::new(), None);
+        (self.raw, self.carry, self.decoder) = (Bytes::new(), Vec::new(), None);
         self.state = State::Failed(refusal);
     }
 
     async fn advance(&mut self) -> Result<(), Refusal> {
-        let (State::Open(response), Some(terms)) = (&mut self.state, &mut self.terms) else {
+        let (State::Open(response), Some(terms)) = (&mut self.state, &self.terms) else {
             return Ok(());
         };
-        if self.raw.is_empty() {
+        let has_more = self.decoder.as_ref().is_some_and(Decoder::has_more);
+        if self.raw.is_empty() && !has_more {
             let chunk = tokio::select! {
                 biased;
-                () = terms.cancel.cancelled() => return Err(Refusal::cancelled()),
+                () = terms.desk.scope.cancel.cancelled() => return Err(Refusal::cancelled()),
                 chunk = timeout_at(terms.ends_at.into(), response.chunk()) => chunk,
             };
             let chunk = chunk
@@ -131,7 +131,7 @@ impl Body {
                 .map_err(|error| dial::failed(&terms.target, &error))?;
             match chunk {
                 Some(bytes) => {
-                    terms.record.received(bytes.len());
+                    terms.ticket.received(bytes.len());
                     self.received += bytes.len() as u64;
                     self.raw = bytes;
                 }
@@ -142,15 +142,9 @@ impl Body {
     }
 
     fn decode_step(&mut self) -> Result<(), Refusal> {
-        let decoded = match &mut self.gzip {
+        let decoded = match &mut self.decoder {
             None => Vec::from(std::mem::take(&mut self.raw)),
-            Some(gzip) => {
-                let step = self.raw.split_to(COMPRESSED_STEP.min(self.raw.len()));
-                gzip.write_all(&step)
-                    .and_then(|()| gzip.flush())
-                    .map_err(bad_encoding)?;
-                std::mem::take(gzip.get_mut())
-            }
+            Some(decoder) => decoder.step(&mut self.raw).map_err(bad_encoding)?,
         };
         self.hand_over(&decoded)
     }
@@ -160,8 +154,9 @@ impl Body {
         let Some(terms) = &self.terms else {
             return Ok(());
         };
-        terms.budget.receive(self.decoded, decoded.len() as u64)?;
-        if self.gzip.is_some()
+        let budget = &terms.desk.budget;
+        budget.receive(self.decoded, decoded.len() as u64)?;
+        if self.decoder.is_some()
             && self.decoded > RATIO_FREE_BYTES
             && self.decoded / RATIO_MAX > self.received
         {
@@ -170,22 +165,24 @@ impl Body {
                 format!("the response's body expands more than {RATIO_MAX} times"),
             ));
         }
-        self.ready = terms.scrubber.portion(&mut self.carry, decoded).into();
+        let scrubber = terms.desk.scrubber();
+        self.ready = scrubber.portion(&mut self.carry, decoded).into();
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
         // A body without any byte is also right for HEAD, 204 and 304, whatever its encoding says.
-        if let Some(gzip) = self.gzip.as_mut().filter(|_| self.received > 0) {
-            gzip.try_finish().map_err(bad_encoding)?;
-            let rest = std::mem::take(gzip.get_mut());
+        if let Some(decoder) = self.decoder.as_mut().filter(|_| self.received > 0) {
+            let rest = decoder.finish().map_err(bad_encoding)?;
             self.hand_over(&rest)?;
         }
-        let mut last = Vec::from(std::mem::take(&mut self.ready));
-        last.append(&mut self.carry);
-        self.ready = last.into();
+        if let Some(terms) = &self.terms {
+            let mut last = Vec::from(std::mem::take(&mut self.ready));
+            last.append(&mut terms.desk.scrubber().last(&mut self.carry));
+            self.ready = last.into();
+        }
         self.state = State::Ended;
-        // The record is written and the place among the concurrent requests is free.
+        // The record is written and the places are free.
         self.terms = None;
         Ok(())
     }
@@ -194,6 +191,6 @@ impl Body {
 fn bad_encoding(error: std::io::Error) -> Refusal {
     Refusal::retryable(
         "http.protocol",
-        format!("the response's body is not valid gzip: {error}"),
+        format!("the response's body is not encoded as it says: {error}"),
     )
 }

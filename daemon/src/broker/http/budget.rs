@@ -15,10 +15,13 @@ pub struct HttpLimits {
     pub calls: u32,
     /// Requests at one time. Default 16: more than polite clients open to one server.
     pub concurrent: u32,
-    /// Bytes sent in bodies, in all. Default 64 MiB.
+    /// Bytes sent in bodies that are held, in all. Default 64 MiB.
     pub sent_bytes: u64,
     /// Bytes of one request's body, which is held in memory while it is built and signed. Default 16 MiB.
     pub request_bytes: u64,
+    /// Bytes of streamed request bodies, in all. Default 256 MiB: they go through in portions, so this
+    /// bounds traffic and not memory.
+    pub upload_bytes: u64,
     /// Bytes received in bodies, decoded, in all. Default 256 MiB.
     pub received_bytes: u64,
     /// Bytes of one response's body, decoded. Default 64 MiB: it is read in portions, so this bounds
@@ -38,6 +41,7 @@ impl Default for HttpLimits {
             concurrent: 16,
             sent_bytes: 64 * MIB,
             request_bytes: 16 * MIB,
+            upload_bytes: 256 * MIB,
             received_bytes: 256 * MIB,
             response_bytes: 64 * MIB,
             timeout: Duration::from_secs(30),
@@ -51,6 +55,7 @@ pub(super) struct Budget {
     limits: HttpLimits,
     calls: AtomicU32,
     sent: AtomicU64,
+    uploaded: AtomicU64,
     received: AtomicU64,
     places: Arc<Semaphore>,
 }
@@ -62,6 +67,7 @@ impl Budget {
             limits,
             calls: AtomicU32::new(0),
             sent: AtomicU64::new(0),
+            uploaded: AtomicU64::new(0),
             received: AtomicU64::new(0),
             places,
         }
@@ -100,6 +106,12 @@ impl Budget {
         }
         take(&self.sent, more, self.limits.sent_bytes)
             .ok_or_else(|| too_much("an attempt's request bodies", self.limits.sent_bytes))
+    }
+
+    /// Counts bytes that a guest writes to a streamed body.
+    pub(super) fn upload(&self, more: u64) -> Result<(), Refusal> {
+        take(&self.uploaded, more, self.limits.upload_bytes)
+            .ok_or_else(|| too_much("an attempt's streamed bodies", self.limits.upload_bytes))
     }
 
     /// Counts `more` decoded bytes of a response that has `whole` with them.

@@ -5,12 +5,16 @@
 //! name is forbidden the whole name is: a resolver that lies must not win by the order of its
 //! answers, and a service that is half private is not one a task should reach by name.
 //!
-//! There is a client for every host and port: the resolver is told a name but not the port, and
-//! permissions are for pairs of both; and what a misbehaving server has touched can be forgotten
-//! without touching anything else.
+//! There is a client for every host, port and grant. For every host and port, because the resolver is
+//! told a name but not the port, and permissions are for pairs of both, and because what a misbehaving
+//! server has touched can be forgotten without touching anything else. For every grant, because some
+//! servers let a connection keep what one request on it has proved (NTLM does), and some can be made
+//! to leave an answer behind for the next: no connection is ever shared by two grants, two workflows or
+//! two organizations. Attempts under one grant do share them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +24,9 @@ use reqwest::{Client, Request, Response, redirect, retry};
 
 use super::address::{AddressDenied, Network};
 use super::policy::Target;
+use super::upload::UploadError;
 use crate::broker::error::Refusal;
+use crate::id::{OrganizationId, WorkflowName};
 
 /// A server that does not even accept a connection in this time is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,29 +35,59 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle connections kept for one host and port.
 const IDLE_PER_HOST: usize = 16;
 /// A wildcard grant can reach any number of hosts; past this many the clients are made anew.
-const CLIENTS_MAX: usize = 256;
+const CLIENTS_MAX: usize = 512;
 /// Hyper's own default, stated: a server that sends more is not answering, it is attacking.
 const RESPONSE_HEADERS_MAX: usize = 100;
 
-/// Fixed answers for names, like a hosts file: `[network] hosts`. They are checked like any others.
-pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
+/// Answers for names in place of the machine's resolver; none: the machine is asked. They are
+/// checked like any others.
+#[derive(Clone, Default)]
+pub struct Hosts(Option<Arc<Answers>>);
 
-/// A host and a port.
-type Origin = (String, u16);
+type Answers = dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync;
+
+impl Hosts {
+    /// Names that `answers` knows; it is asked anew for every connection.
+    pub fn new(answers: impl Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(answers)))
+    }
+
+    fn of(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.0.as_ref().and_then(|answers| answers(name))
+    }
+}
+
+impl fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hosts").field(&self.0.is_some()).finish()
+    }
+}
+
+/// Who a connection belongs to: requests of another holder never use it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Holder {
+    pub(super) organization: OrganizationId,
+    pub(super) workflow: WorkflowName,
+    /// The line of the grant in the workflow's file.
+    pub(super) grant: usize,
+}
+
+/// What a client is made for.
+type Key = (Holder, String, u16);
 
 /// Dials; nothing else in the daemon does so on a task's behalf.
 pub(super) struct Dialer {
     network: Arc<Network>,
-    hosts: Arc<Hosts>,
+    hosts: Hosts,
     tls: rustls::ClientConfig,
-    clients: Mutex<HashMap<Origin, Client>>,
+    clients: Mutex<HashMap<Key, Client>>,
 }
 
 impl Dialer {
     pub(super) fn new(network: Network, hosts: Hosts, tls: rustls::ClientConfig) -> Self {
         Self {
             network: Arc::new(network),
-            hosts: Arc::new(hosts),
+            hosts,
             tls,
             clients: Mutex::default(),
         }
@@ -60,6 +96,7 @@ impl Dialer {
     /// Sends a request that was decided on. `request` has `target`'s URL.
     pub(super) async fn dial(
         &self,
+        holder: &Holder,
         target: &Target,
         mut request: Request,
     ) -> Result<Response, Refusal> {
@@ -67,7 +104,7 @@ impl Dialer {
             self.network.check(ip, target.port()).map_err(denied)?;
         }
         let client = self
-            .client(target)
+            .client(holder, target)
             .map_err(|error| failed(target, &error))?;
         // Nobody can have changed it on the way here, and this line makes that true of every caller.
         request.url_mut().clone_from(target.url());
@@ -79,13 +116,14 @@ impl Dialer {
 
     /// Gives up the connections to a server after an answer that broke a rule: whatever follows on
     /// them could belong to that answer.
-    pub(super) fn forget(&self, target: &Target) {
-        self.lock().remove(&origin(target));
+    pub(super) fn forget(&self, holder: &Holder, target: &Target) {
+        self.lock().remove(&key(holder, target));
     }
 
-    fn client(&self, target: &Target) -> Result<Client, reqwest::Error> {
+    fn client(&self, holder: &Holder, target: &Target) -> Result<Client, reqwest::Error> {
+        let key = key(holder, target);
         let mut clients = self.lock();
-        if let Some(client) = clients.get(&origin(target)) {
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         if clients.len() >= CLIENTS_MAX {
@@ -96,18 +134,21 @@ impl Dialer {
             hosts: self.hosts.clone(),
             port: target.port(),
         };
-        let client = build(guard, self.tls.clone())?;
-        clients.insert(origin(target), client.clone());
+        let mut tls = self.tls.clone();
+        // A clone would share the sessions that can be resumed.
+        tls.resumption = rustls::client::Resumption::default();
+        let client = build(guard, tls)?;
+        clients.insert(key, client.clone());
         Ok(client)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Client>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn origin(target: &Target) -> Origin {
-    (target.host().to_owned(), target.port())
+fn key(holder: &Holder, target: &Target) -> Key {
+    (holder.clone(), target.host().to_owned(), target.port())
 }
 
 fn build(guard: Guard, tls: rustls::ClientConfig) -> Result<Client, reqwest::Error> {
@@ -130,14 +171,14 @@ fn build(guard: Guard, tls: rustls::ClientConfig) -> Result<Client, reqwest::Err
 /// The resolver that a client uses.
 struct Guard {
     network: Arc<Network>,
-    hosts: Arc<Hosts>,
+    hosts: Hosts,
     port: u16,
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let (network, port) = (self.network.clone(), self.port);
-        let fixed = self.hosts.get(name.as_str()).cloned();
+        let fixed = self.hosts.of(name.as_str());
         Box::pin(async move {
             let addresses: Vec<SocketAddr> = match fixed {
                 Some(ips) => ips.into_iter().map(|ip| (ip, port).into()).collect(),
@@ -188,6 +229,9 @@ pub(super) fn failed(target: &Target, error: &reqwest::Error) -> Refusal {
     while let Some(cause) = next {
         if let Some(address) = cause.downcast_ref::<AddressDenied>() {
             return denied(address.clone());
+        }
+        if let Some(UploadError(refusal)) = cause.downcast_ref::<UploadError>() {
+            return refusal.clone();
         }
         tls = tls.or_else(|| {
             cause

@@ -1,103 +1,103 @@
-//! One request on its way: from the dial to a head that a guest may see.
+//! The guest's handles: a request on its way, and a response whose head has arrived.
 //!
-//! Decided on before it comes here; the body is read by `body`.
+//! The request itself is driven by `follow` on the host's runtime.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
-use tokio::time::timeout_at;
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::body::{Body, Terms};
-use super::{Decided, HttpResponse};
+use tokio::task::JoinHandle;
+
+use super::Desk;
+use super::body::Body;
+use super::ticket::Ticket;
+use super::upload::Upload;
 use crate::broker::error::Refusal;
 
-/// Header bytes of a response that a guest can be made to hold.
-const HEADER_BYTES_MAX: usize = 256 * 1024;
-
-/// Runs on the host's runtime until the head is here; the guest may do something else meanwhile.
-pub(super) async fn exchange(decided: Decided, mut terms: Terms) -> Result<HttpResponse, Refusal> {
-    let dialled = tokio::select! {
-        biased;
-        () = terms.cancel.cancelled() => Err(Refusal::cancelled()),
-        head = timeout_at(terms.ends_at.into(), terms.shared.dialer.dial(&terms.target, decided.request)) => {
-            head.unwrap_or_else(|_| {
-                let message = format!("no answer in time from {}", terms.target.host());
-                Err(Refusal::retryable("http.timeout", message))
-            })
-        }
-    };
-    match dialled.and_then(|response| checked(response, &terms)) {
-        Ok((response, headers, gzip)) => {
-            let status = response.status().as_u16();
-            terms.record.outcome(status.to_string());
-            let url = terms.target.url().to_string();
-            let body = Body::new(response, gzip, terms);
-            Ok(HttpResponse {
-                status,
-                headers,
-                url,
-                body,
-            })
-        }
-        Err(mut refusal) => {
-            refusal.message = terms.scrubber.text(&refusal.message);
-            terms.record.outcome(refusal.code.as_str());
-            terms.shared.dialer.forget(&terms.target);
-            Err(refusal)
-        }
-    }
+/// A request on its way. Dropping it gives the request up, unless its response was taken.
+pub struct HttpExchange {
+    pub(super) task: Option<JoinHandle<Result<HttpResponse, Refusal>>>,
+    pub(super) ticket: Ticket,
+    pub(super) upload: Option<Upload>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) ends_at: Instant,
 }
 
-type Checked = (reqwest::Response, Vec<(String, String)>, bool);
-
-/// Refuses a response that two readers could read in two ways, and makes its headers the guest's.
-fn checked(response: reqwest::Response, terms: &Terms) -> Result<Checked, Refusal> {
-    let refuse = |why: &str| {
-        let host = terms.target.host();
-        Err(Refusal::retryable(
-            "http.protocol",
-            format!("the response of {host} {why}"),
-        ))
-    };
-    let map = response.headers();
-    if map.contains_key(CONTENT_LENGTH) && map.contains_key(TRANSFER_ENCODING) {
-        return refuse("has both a length and a transfer encoding");
-    }
-    let bytes: usize = map
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if bytes > HEADER_BYTES_MAX {
-        return refuse("has more than 256 KiB of headers");
-    }
-    let gzip = match encodings(map).as_slice() {
-        [] => false,
-        [one] if one == "gzip" || one == "x-gzip" => true,
-        _ => return refuse("is encoded in a way that was not asked for"),
-    };
-    let headers = map
-        .iter()
-        // What described the encoded body would be wrong about the decoded one.
-        .filter(|(name, _)| !gzip || (**name != CONTENT_ENCODING && **name != CONTENT_LENGTH))
-        .map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                terms
-                    .scrubber
-                    .text(&String::from_utf8_lossy(value.as_bytes())),
-            )
+impl HttpExchange {
+    /// Waits for the response's head. A second call answers `http.invalid`.
+    pub async fn response(&mut self) -> Result<HttpResponse, Refusal> {
+        let Some(task) = &mut self.task else {
+            return Err(Refusal::permanent(
+                "http.invalid",
+                "the response was taken already",
+            ));
+        };
+        let result = task.await;
+        self.task = None;
+        result.unwrap_or_else(|_| {
+            Err(Refusal::retryable(
+                "http.protocol",
+                "the request ended in a host error",
+            ))
         })
-        .collect();
-    Ok((response, headers, gzip))
+    }
+
+    /// Adds bytes to a streamed body, waiting for room.
+    pub async fn write_body(&mut self, bytes: Vec<u8>) -> Result<(), Refusal> {
+        let upload = self.upload.as_mut().ok_or_else(not_streamed)?;
+        let length = bytes.len();
+        let (budget, cancel) = (&self.desk.budget, &self.desk.scope.cancel);
+        upload.write(bytes, budget, cancel, self.ends_at).await?;
+        self.ticket.sent(length);
+        Ok(())
+    }
+
+    /// Ends a streamed body.
+    pub fn end_body(&mut self) -> Result<(), Refusal> {
+        self.upload.as_mut().ok_or_else(not_streamed)?.end()
+    }
 }
 
-fn encodings(map: &HeaderMap) -> Vec<String> {
-    let mut names = Vec::new();
-    for value in map.get_all(CONTENT_ENCODING) {
-        for name in String::from_utf8_lossy(value.as_bytes()).split(',') {
-            let name = name.trim().to_ascii_lowercase();
-            if !name.is_empty() && name != "identity" {
-                names.push(name);
-            }
+fn not_streamed() -> Refusal {
+    Refusal::permanent("http.invalid", "the request's body is not streamed")
+}
+
+impl Drop for HttpExchange {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+            // The task notices later than the attempt's journal is read for the last time.
+            self.ticket.close();
         }
     }
-    names
+}
+
+/// A response whose head has arrived. Dropping it closes the connection unless the body was read.
+pub struct HttpResponse {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) url: String,
+    pub(super) body: Body,
+}
+
+impl HttpResponse {
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The headers in order, without injected secrets.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    /// The address that answered.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The next bytes of the body, decoded, at most `max` and
+    /// [`PORTION_BYTES_MAX`](super::PORTION_BYTES_MAX); none at its end.
+    pub async fn read(&mut self, max: u32) -> Result<Option<Vec<u8>>, Refusal> {
+        self.body.read(max as usize).await
+    }
 }

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::broker::error::Refusal;
 use crate::broker::identity::AttemptIdentity;
+use crate::id::Digest;
 
 /// As many as servers commonly accept.
 const HEADERS_MAX: usize = 100;
@@ -36,9 +37,15 @@ const HOST_OWNED: &[&str] = &[
 /// What we are called unless the guest says otherwise.
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("flowweaver/", env!("CARGO_PKG_VERSION")));
-/// The one encoding we decode. What the guest asks for is replaced, as it is promised decoded bytes.
-const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip");
+/// The encodings that we decode. What the guest asks for is replaced, as it is promised decoded
+/// bytes, unless it wants none.
+const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, br");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+/// W3C Trace Context: where a request belongs is the host's word alone.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// draft-ietf-httpapi-idempotency-key-header: set by the host where the grant says so.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 fn invalid(message: String) -> Refusal {
     Refusal::permanent("http.invalid", message)
@@ -106,24 +113,52 @@ pub(super) fn headers(guest: &[(String, String)]) -> Result<HeaderMap, Refusal> 
     Ok(map)
 }
 
-/// Adds what the host sends with every request: its name, the trace, the encodings it decodes.
-pub(super) fn add_own(map: &mut HeaderMap, who: &AttemptIdentity) -> Result<(), Refusal> {
+/// Adds what the host sends with every request: its name, the trace, the encodings it decodes. What
+/// the guest wrote in their place is replaced, but for its own name.
+pub(super) fn add_own(map: &mut HeaderMap, who: &AttemptIdentity) {
     // A part of an encoded body could not be decoded.
-    let encodings = if map.contains_key(RANGE) {
-        IDENTITY
-    } else {
-        ENCODINGS
-    };
-    map.insert(ACCEPT_ENCODING, encodings);
+    let plain = map.contains_key(RANGE) || map.get(ACCEPT_ENCODING) == Some(&IDENTITY);
+    map.insert(ACCEPT_ENCODING, if plain { IDENTITY } else { ENCODINGS });
     map.entry(USER_AGENT).or_insert(AGENT);
-    let trace = HeaderName::from_static("traceparent");
-    if !map.contains_key(&trace) {
-        // A span id of zeros is invalid in W3C Trace Context.
-        let span = rand::random::<u64>().max(1);
-        let value = HeaderValue::from_str(&format!("00-{}-{span:016x}-01", who.trace_id))
-            .map_err(|_| invalid("the run's trace id is no header value".to_owned()))?;
-        map.insert(trace, value);
-    }
+    map.remove(TRACESTATE);
+    match traceparent(&who.trace_id, rand::random()) {
+        Some(value) => map.insert(TRACEPARENT, value),
+        None => map.remove(TRACEPARENT),
+    };
+}
+
+/// `00-TRACE-SPAN-01` (W3C Trace Context §3.2): version, the run's trace, this request, sampled.
+/// None when the trace is not 32 lower-case hex digits that are not all zero.
+fn traceparent(trace_id: &str, span: u64) -> Option<HeaderValue> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_trace = trace_id.len() == 32
+        && trace_id.bytes().all(is_digit)
+        && trace_id.bytes().any(|byte| byte != b'0');
+    // A span of zeros is invalid.
+    let text = format!("00-{trace_id}-{:016x}-01", span.max(1));
+    is_trace
+        .then(|| HeaderValue::from_str(&text).ok())
+        .flatten()
+}
+
+/// Sets the key by which a server knows a request that it has seen before: the same for the same
+/// method, address and body (as far as it is known before sending) in every attempt of a task run,
+/// and another for everything else.
+pub(super) fn add_idempotency_key(
+    map: &mut HeaderMap,
+    who: &AttemptIdentity,
+    method: &Method,
+    url: &str,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    let of = format!(
+        "{}\n{method}\n{url}\n{}",
+        who.idempotency_key,
+        Digest::of(body).hex()
+    );
+    let value = HeaderValue::from_str(&Digest::of(of.as_bytes()).hex())
+        .map_err(|_| invalid("the request's key is no header value".to_owned()))?;
+    map.insert(IDEMPOTENCY_KEY, value);
     Ok(())
 }
 
@@ -194,6 +229,24 @@ mod tests {
             );
         }
         assert!(header("X-Anything", "가나다").is_ok());
+    }
+
+    #[test]
+    fn a_trace_is_sent_in_the_standards_form_or_not_at_all() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let sent = traceparent(trace, 0xb7ad).unwrap();
+        assert_eq!(sent, format!("00-{trace}-000000000000b7ad-01").as_str());
+        let zero = traceparent(trace, 0).unwrap();
+        assert_eq!(zero, format!("00-{trace}-0000000000000001-01").as_str());
+        for wrong in [
+            "",
+            &"0".repeat(32),
+            &trace.to_uppercase(),
+            &trace[1..],
+            "0af7651916cd43dd8448eb211c80319\n",
+        ] {
+            assert_eq!(traceparent(wrong, 1), None, "{wrong:?}");
+        }
     }
 
     #[test]

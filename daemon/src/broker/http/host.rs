@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use super::{HttpExchange, HttpRequest, HttpResponse};
+use super::{HttpExchange, HttpRequest, HttpResponse, StreamedBody};
 use crate::bindings::http::client::{Host, HostExchange, HostRequest, HostResponse};
 use crate::broker::BrokerView;
 use crate::broker::error::CallError;
@@ -61,6 +61,20 @@ impl HostRequest for BrokerView<'_> {
         Ok(())
     }
 
+    fn set_redirects(&mut self, request: Resource<HttpRequest>, max: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&request)?.redirects = Some(max);
+        Ok(())
+    }
+
+    fn stream_body(
+        &mut self,
+        request: Resource<HttpRequest>,
+        length: Option<u64>,
+    ) -> wasmtime::Result<()> {
+        self.table.get_mut(&request)?.streamed = Some(StreamedBody { length });
+        Ok(())
+    }
+
     fn drop(&mut self, request: Resource<HttpRequest>) -> wasmtime::Result<()> {
         self.table.delete(request)?;
         Ok(())
@@ -74,6 +88,18 @@ impl HostExchange for BrokerView<'_> {
     ) -> Result<Resource<HttpResponse>, CallError> {
         let response = self.table.get_mut(&exchange)?.response().await?;
         Ok(self.table.push(response)?)
+    }
+
+    async fn write_body(
+        &mut self,
+        exchange: Resource<HttpExchange>,
+        bytes: Vec<u8>,
+    ) -> Result<(), CallError> {
+        Ok(self.table.get_mut(&exchange)?.write_body(bytes).await?)
+    }
+
+    fn end_body(&mut self, exchange: Resource<HttpExchange>) -> Result<(), CallError> {
+        Ok(self.table.get_mut(&exchange)?.end_body()?)
     }
 
     fn drop(&mut self, exchange: Resource<HttpExchange>) -> wasmtime::Result<()> {

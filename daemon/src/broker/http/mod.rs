@@ -1,49 +1,61 @@
 //! `flowweaver:http`: requests on a task's behalf, each checked against its grants.
 //!
-//! `policy` decides, `dial` dials, and nothing else does either; `head` and `body` keep what passes
-//! within bounds. Redirects are answers: a guest that follows one makes a request that is decided on
-//! like any other.
+//! `policy` decides, `dial` dials, and nothing else does either, for a guest's request and for each
+//! hop of its redirects alike; `head` and `body` keep what passes within bounds.
 
 pub mod address;
 mod body;
 mod budget;
+mod decode;
 mod dial;
 mod exchange;
+mod follow;
 mod head;
 mod host;
 pub mod policy;
+mod redirect;
+mod request;
 mod scrub;
 mod sign;
+mod ticket;
+mod turns;
+mod upload;
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use http::header::HeaderMap;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 pub use body::PORTION_BYTES_MAX;
 pub use budget::HttpLimits;
 pub use dial::Hosts;
+pub use exchange::{HttpExchange, HttpResponse};
+pub use request::{HttpRequest, REDIRECTS_MAX, StreamedBody};
+pub use turns::{HostLimit, Rate};
 
 use super::AttemptScope;
 use super::call::CallRecord;
 use super::error::Refusal;
-use super::secret::{Filled, Secrets};
+use super::secret::{Known, Secrets};
 use crate::clock::Clock;
 use crate::workflow::grant::{HttpGrant, SecretText, Signing};
 use address::Network;
-use body::{Body, Terms};
 use budget::Budget;
-use dial::Dialer;
+use dial::{Dialer, Holder};
+use follow::Trip;
 use policy::Target;
+use redirect::{Asked, Payload};
 use scrub::Scrubber;
-use sign::Key;
+use sign::Signed;
+use ticket::Ticket;
+use turns::Turns;
 
 /// What all attempts share.
 pub(super) struct HttpShared {
     dialer: Dialer,
+    turns: Turns,
     secrets: Arc<Secrets>,
     clock: Arc<dyn Clock>,
     limits: HttpLimits,
@@ -52,13 +64,15 @@ pub(super) struct HttpShared {
 
 impl HttpShared {
     pub(super) fn new(
-        (network, hosts, limits): (Network, Hosts, HttpLimits),
+        (network, hosts): (Network, Hosts),
+        (host_limits, limits): (Vec<HostLimit>, HttpLimits),
         secrets: Arc<Secrets>,
         clock: Arc<dyn Clock>,
         runtime: Handle,
     ) -> Result<Self, rustls::Error> {
         Ok(Self {
             dialer: Dialer::new(network, hosts, dial::tls()?),
+            turns: Turns::new(host_limits),
             secrets,
             clock,
             limits,
@@ -67,224 +81,189 @@ impl HttpShared {
     }
 }
 
-/// A request being built.
-#[derive(Debug, Clone, Default)]
-pub struct HttpRequest {
-    /// An upper-case token.
-    pub method: String,
-    /// An absolute `http:` or `https:` URL.
-    pub url: String,
-    /// Names and values in order.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-    /// From sending to the last byte of the response's body.
-    pub timeout: Option<Duration>,
-}
-
-impl HttpRequest {
-    /// A request without headers and body.
-    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
-        Self {
-            method: method.into(),
-            url: url.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Adds a header. Errors: `http.invalid`.
-    pub fn append_header(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
-        head::header(name, value)?;
-        self.headers.push((name.to_owned(), value.to_owned()));
-        head::headers(&self.headers).map(drop).inspect_err(|_| {
-            self.headers.pop();
-        })
-    }
-}
-
-/// A request on its way, driven by the host. Dropping it gives the request up.
-pub struct HttpExchange {
-    task: Option<JoinHandle<Result<HttpResponse, Refusal>>>,
-}
-
-impl HttpExchange {
-    /// Waits for the response's head. A second call answers `http.invalid`.
-    pub async fn response(&mut self) -> Result<HttpResponse, Refusal> {
-        let Some(task) = &mut self.task else {
-            return Err(Refusal::permanent(
-                "http.invalid",
-                "the response was taken already",
-            ));
-        };
-        let result = task.await;
-        self.task = None;
-        result.unwrap_or_else(|_| {
-            Err(Refusal::retryable(
-                "http.protocol",
-                "the request ended in a host error",
-            ))
-        })
-    }
-}
-
-impl Drop for HttpExchange {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
-}
-
-/// A response whose head has arrived. Dropping it closes the connection unless the body was read.
-pub struct HttpResponse {
-    status: u16,
-    headers: Vec<(String, String)>,
-    url: String,
-    body: Body,
-}
-
-impl HttpResponse {
-    /// The status code.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The headers in order, without injected secrets.
-    pub fn headers(&self) -> &[(String, String)] {
-        &self.headers
-    }
-
-    /// The address that answered.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The next bytes of the body, decoded, at most `max` and [`PORTION_BYTES_MAX`]; none at its end.
-    pub async fn read(&mut self, max: u32) -> Result<Option<Vec<u8>>, Refusal> {
-        self.body.read(max as usize).await
-    }
-}
-
 /// HTTP as one attempt sees it.
 pub struct HttpCtx {
-    shared: Arc<HttpShared>,
-    scope: AttemptScope,
-    budget: Arc<Budget>,
-    scrubber: OnceLock<Arc<Scrubber>>,
-}
-
-/// A request that was decided on.
-struct Decided {
-    target: Target,
-    request: reqwest::Request,
-    ends_at: Instant,
+    desk: Arc<Desk>,
 }
 
 impl HttpCtx {
     pub(super) fn new(shared: Arc<HttpShared>, scope: AttemptScope) -> Self {
-        let budget = Arc::new(Budget::new(shared.limits.clone()));
+        let budget = Budget::new(shared.limits.clone());
         Self {
-            shared,
-            scope,
-            budget,
-            scrubber: OnceLock::new(),
+            desk: Arc::new(Desk {
+                secrets: shared.secrets.current(),
+                shared,
+                scope,
+                budget,
+                scrubber: Mutex::default(),
+            }),
         }
     }
 
     /// Adds to a request's body. Errors: `limit.http-body`.
     pub fn append_body(&self, request: &mut HttpRequest, bytes: &[u8]) -> Result<(), Refusal> {
-        self.budget
-            .send(request.body.len() as u64, bytes.len() as u64)?;
+        let length = request.body.len() as u64;
+        self.desk.budget.send(length, bytes.len() as u64)?;
         request.body.extend_from_slice(bytes);
         Ok(())
     }
 
     /// Sends a request and waits for the response's head.
     pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-        self.start(request)?.response().await
+        self.begin(request, true)?.response().await
     }
 
     /// Decides on a request and, if it is granted, sends it without waiting for the response.
     /// Whatever becomes of it is recorded.
     pub fn start(&self, request: HttpRequest) -> Result<HttpExchange, Refusal> {
+        self.begin(request, false)
+    }
+
+    fn begin(&self, request: HttpRequest, whole: bool) -> Result<HttpExchange, Refusal> {
+        let desk = &self.desk;
         let parsed = Target::parse(&request.url);
-        let mut record = CallRecord::begin(
+        let recorded = parsed
+            .as_ref()
+            .map_or_else(|_| policy::recorded_refusal(&request.url), Target::recorded);
+        let mut record = desk.record(recorded, &request.method)?;
+        record.sent(request.body.len());
+        let streamed = request.streamed;
+        let redirects = request.redirects.unwrap_or(REDIRECTS_MAX);
+        let timeout = request.timeout;
+        let asked = asked(request, whole);
+        let admitted = desk.budget.call().and(parsed).and_then(|target| {
+            let asked = asked?;
+            let decided = desk.decide(&asked, &target)?;
+            Ok((asked, target, decided, desk.budget.place()?))
+        });
+        let (asked, target, decided, place) =
+            admitted.inspect_err(|refusal| record.outcome(refusal.code.as_str()))?;
+        let limits = desk.budget.limits();
+        let timeout = timeout.unwrap_or(limits.timeout).min(limits.timeout_max);
+        let ends_at = (Instant::now() + timeout).min(desk.scope.deadline);
+        let ticket = Ticket::new(record, place);
+        let (upload, body) = match streamed {
+            None => (None, None),
+            Some(streamed) => {
+                let (upload, body, end) = upload::pair(streamed);
+                (Some(upload), Some((body, end)))
+            }
+        };
+        let trip = Trip {
+            desk: desk.clone(),
+            target,
+            asked,
+            upload: body,
+            redirects: (redirects > 0).then(|| redirects.min(REDIRECTS_MAX)),
+            ends_at,
+            ticket: ticket.clone(),
+        };
+        Ok(HttpExchange {
+            task: Some(desk.shared.runtime.spawn(trip.run(decided))),
+            ticket,
+            upload,
+            desk: desk.clone(),
+            ends_at,
+        })
+    }
+}
+
+fn asked(request: HttpRequest, whole: bool) -> Result<Asked, Refusal> {
+    let invalid = |why: &str| Refusal::permanent("http.invalid", why);
+    let body = match request.streamed {
+        None => Payload::Held(request.body.into()),
+        Some(_) if whole => {
+            return Err(invalid(
+                "a streamed body is written after `start`; `send` cannot wait for it",
+            ));
+        }
+        Some(_) if !request.body.is_empty() => {
+            return Err(invalid("a body is either appended or streamed, not both"));
+        }
+        Some(_) => Payload::Streamed,
+    };
+    Ok(Asked {
+        method: request.method,
+        headers: request.headers,
+        body,
+    })
+}
+
+/// Where one attempt's requests are decided on, the guest's and those that redirects ask for.
+struct Desk {
+    shared: Arc<HttpShared>,
+    scope: AttemptScope,
+    budget: Budget,
+    /// What the attempt began with.
+    secrets: Arc<Known>,
+    /// Made for what was known at the last request.
+    scrubber: Mutex<Option<(Arc<Known>, Arc<Scrubber>)>>,
+}
+
+/// A request that was decided on; without its body, if that is streamed.
+struct Decided {
+    request: reqwest::Request,
+    holder: Holder,
+    signed: bool,
+}
+
+impl Desk {
+    fn record(&self, target: String, method: &str) -> Result<CallRecord, Refusal> {
+        CallRecord::begin(
             self.scope.journal.clone(),
             self.shared.clock.clone(),
             "http",
-            parsed
-                .as_ref()
-                .map_or_else(|_| policy::recorded_refusal(&request.url), Target::recorded),
-            request
-                .method
+            target,
+            method
                 .chars()
                 .filter(|c| !c.is_control())
                 .take(32)
                 .collect(),
-        );
-        record.sent(request.body.len());
-        let decided = self
-            .budget
-            .call()
-            .and(parsed)
-            .and_then(|target| self.decide(request, target))
-            .and_then(|decided| Ok((decided, self.budget.place()?)));
-        let (decided, place) =
-            decided.inspect_err(|refusal| record.outcome(refusal.code.as_str()))?;
-        let terms = Terms {
-            shared: self.shared.clone(),
-            target: decided.target.clone(),
-            scrubber: self.scrubber().clone(),
-            budget: self.budget.clone(),
-            cancel: self.scope.cancel.clone(),
-            ends_at: decided.ends_at,
-            record,
-            _place: place,
-        };
-        let task = self
-            .shared
-            .runtime
-            .spawn(exchange::exchange(decided, terms));
-        Ok(HttpExchange { task: Some(task) })
+        )
     }
 
-    fn decide(&self, request: HttpRequest, target: Target) -> Result<Decided, Refusal> {
-        let method = head::method(&request.method)?;
-        let grants = &self.scope.grants.http;
-        let grant = policy::decide(grants, method.as_str(), &target).ok_or_else(|| {
-            policy::denial(grants, method.as_str(), &target, &self.scope.identity)
-        })?;
-        let mut headers = head::headers(&request.headers)?;
-        head::add_own(&mut headers, &self.scope.identity)?;
+    fn decide(&self, asked: &Asked, target: &Target) -> Result<Decided, Refusal> {
+        let (who, grants) = (&self.scope.identity, &self.scope.grants.http);
+        let method = head::method(&asked.method)?;
+        let grant = policy::decide(grants, method.as_str(), target)
+            .ok_or_else(|| policy::denial(grants, method.as_str(), target, who))?;
+        let body: &[u8] = match &asked.body {
+            Payload::Held(bytes) => bytes,
+            Payload::Streamed => &[],
+        };
+        let mut headers = head::headers(&asked.headers)?;
+        head::add_own(&mut headers, who);
         for (name, value) in &grant.headers {
-            head::inject(&mut headers, name, &self.fill(grant, value)?.whole)?;
+            head::inject(&mut headers, name, &self.fill(grant, value)?)?;
+        }
+        if grant.idempotency_key {
+            let url = target.url().as_str();
+            head::add_idempotency_key(&mut headers, who, &method, url, body)?;
         }
         if let Some(signing) = &grant.sign {
-            self.sign(
-                grant,
-                signing,
-                &target,
-                method.as_str(),
-                &mut headers,
-                &request.body,
-            )?;
+            if matches!(asked.body, Payload::Streamed) {
+                let message = "a signed request's body is hashed before it is sent, so it cannot \
+                               be streamed";
+                return Err(Refusal::permanent("http.invalid", message));
+            }
+            self.sign(grant, signing, target, method.as_str(), &mut headers, body)?;
         }
-        let limits = self.budget.limits();
-        let timeout = request
-            .timeout
-            .unwrap_or(limits.timeout)
-            .min(limits.timeout_max);
-        let ends_at = (Instant::now() + timeout).min(self.scope.deadline);
-        let mut sent = reqwest::Request::new(method, target.url().clone());
-        *sent.headers_mut() = headers;
+        let mut request = reqwest::Request::new(method, target.url().clone());
+        *request.headers_mut() = headers;
         // A request without a body must not claim one: GET with `Content-Length: 0` is refused by some.
-        if !request.body.is_empty() {
-            *sent.body_mut() = Some(request.body.into());
+        if let Payload::Held(bytes) = &asked.body
+            && !bytes.is_empty()
+        {
+            *request.body_mut() = Some(bytes.clone().into());
         }
         Ok(Decided {
-            target,
-            request: sent,
-            ends_at,
+            request,
+            holder: Holder {
+                organization: who.organization,
+                workflow: who.workflow.clone(),
+                grant: grant.place.line,
+            },
+            signed: grant.sign.is_some(),
         })
     }
 
@@ -297,66 +276,47 @@ impl HttpCtx {
         headers: &mut HeaderMap,
         body: &[u8],
     ) -> Result<(), Refusal> {
-        let Signing::AwsSigV4 {
-            service,
-            region,
-            access_key,
-            secret_key,
-        } = signing;
-        head::drop_guest_signature(headers);
-        let (access_key, secret_key) =
-            (self.fill(grant, access_key)?, self.fill(grant, secret_key)?);
-        let key = Key {
-            service,
-            region,
-            access_key: &access_key.whole,
-            secret_key: &secret_key.whole,
-        };
-        sign::sign_aws_v4(
-            &key,
+        let signed = Signed {
             method,
-            target.url(),
-            headers,
+            url: target.url(),
             body,
-            self.shared.clock.now(),
-        )
+            now: self.shared.clock.now(),
+            task_key: &self.scope.identity.idempotency_key,
+        };
+        sign::sign(signing, &signed, headers, |text| self.fill(grant, text))
     }
 
-    fn fill(&self, grant: &HttpGrant, text: &SecretText) -> Result<Filled, Refusal> {
+    fn fill(&self, grant: &HttpGrant, text: &SecretText) -> Result<SecretString, Refusal> {
         let organization = self.scope.identity.organization;
-        self.shared
-            .secrets
-            .fill(text, organization)
-            .map_err(|name| {
-                let message = format!(
-                    "the grant at {}:{} needs the secret `{name}`, which does not exist",
-                    grant.place.file, grant.place.line
-                );
-                Refusal::permanent("http.denied", message)
-            })
+        self.secrets.fill(text, organization).map_err(|unfilled| {
+            let message = format!(
+                "the grant at {}:{} needs the secret {unfilled}",
+                grant.place.file, grant.place.line
+            );
+            Refusal::permanent("http.denied", message)
+        })
     }
 
     /// Knows every secret of every grant, not only the request's own: a server may have kept one
-    /// from the request before.
-    fn scrubber(&self) -> &Arc<Scrubber> {
-        self.scrubber.get_or_init(|| {
-            let mut secrets: Vec<SecretString> = Vec::new();
-            for grant in &self.scope.grants.http {
-                let signing = grant.sign.iter().flat_map(
-                    |Signing::AwsSigV4 {
-                         access_key,
-                         secret_key,
-                         ..
-                     }| [access_key, secret_key],
-                );
-                for text in grant.headers.iter().map(|(_, text)| text).chain(signing) {
-                    // A missing one is reported by the request that needs it.
-                    if let Ok(filled) = self.fill(grant, text) {
-                        secrets.extend(filled.parts);
-                    }
-                }
+    /// from the request before. Knows also the values that replaced, meanwhile, those that the attempt began with.
+    fn scrubber(&self) -> Arc<Scrubber> {
+        let now = self.shared.secrets.current();
+        let mut made = self.scrubber.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, scrubber)) = &*made
+            && Arc::ptr_eq(known, &now)
+        {
+            return Arc::clone(scrubber);
+        }
+        let mut secrets: Vec<SecretString> = Vec::new();
+        for grant in &self.scope.grants.http {
+            let signing = grant.sign.iter().flat_map(Signing::secret_texts);
+            for text in grant.headers.iter().map(|(_, text)| text).chain(signing) {
+                secrets.extend(self.secrets.heard(text));
+                secrets.extend(now.heard(text));
             }
-            Arc::new(Scrubber::new(secrets))
-        })
+        }
+        let scrubber = Arc::new(Scrubber::new(secrets));
+        *made = Some((now, Arc::clone(&scrubber)));
+        scrubber
     }
 }

@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::broker::error::Refusal;
 use crate::broker::identity::AttemptIdentity;
-use crate::workflow::grant::{HostPattern, HttpGrant, PathPattern, Scheme};
+use crate::workflow::grant::{HTTP_METHODS, HostPattern, HttpGrant, PathPattern, Scheme};
 
 /// Longer URLs are refused by common servers; nothing legitimate needs more.
 const URL_BYTES_MAX: usize = 16 * 1024;
@@ -96,6 +96,21 @@ impl Target {
     /// The parsed URL, without fragment and credentials.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Whether scheme, host and port are the same.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
+    }
+
+    /// Whether the host is one of these.
+    pub fn is_at(&self, pattern: &HostPattern) -> bool {
+        covers_host(pattern, self)
     }
 
     /// The port, also when it is the scheme's own.
@@ -188,7 +203,12 @@ pub fn denial(
     who: &AttemptIdentity,
 ) -> Refusal {
     let refused = format!("{method} {}", target.recorded());
-    let message = if let Some(grant) = grants.iter().find(|grant| covers_place(grant, target)) {
+    let message = if !HTTP_METHODS.contains(&method) {
+        format!(
+            "{refused} is not granted, and {method} cannot be: there is {}",
+            HTTP_METHODS.join(", ")
+        )
+    } else if let Some(grant) = grants.iter().find(|grant| covers_place(grant, target)) {
         let mut methods = grant.methods.clone();
         methods.push(method.to_owned());
         format!(
@@ -216,10 +236,28 @@ pub fn denial(
              [[job.task.http]]\nurl = \"{}\"\nmethods = [\"{method}\"]",
             who.workflow,
             who.task,
-            target.recorded(),
+            grantable(target),
         )
     };
     Refusal::permanent("http.denied", message)
+}
+
+/// The narrowest pattern that a grant can be written with and that covers this target. What cannot
+/// stand in a pattern's path is covered by its folder.
+fn grantable(target: &Target) -> String {
+    let path = target.url.path();
+    let lower = path.to_ascii_lowercase();
+    let first = ["*", "@", "%2f", "%5c"]
+        .iter()
+        .filter_map(|mark| lower.find(mark))
+        .min();
+    let folder = first
+        .and_then(|at| path.get(..at))
+        .and_then(|before| path.get(..=before.rfind('/')?));
+    match folder {
+        Some(folder) => format!("{}{folder}*", target.origin()),
+        None => target.recorded(),
+    }
 }
 
 /// One dot at the end makes a name absolute and is left to the grants; any other empty label is a trick.
@@ -290,6 +328,7 @@ mod tests {
             path,
             methods: vec!["GET".to_owned()],
             headers: Vec::new(),
+            idempotency_key: false,
             sign: None,
         }
     }
@@ -389,6 +428,44 @@ mod tests {
                 prop_assert_eq!(Target::parse(target.url().as_str()), Ok(target));
             }
         }
+    }
+
+    #[test]
+    fn a_denial_suggests_only_what_can_be_granted() {
+        let who = AttemptIdentity {
+            organization: crate::id::OrganizationId::ROOT,
+            run_id: crate::id::RunId::generate(),
+            workflow: "w".parse().unwrap(),
+            job: "j".parse().unwrap(),
+            task: "t".parse().unwrap(),
+            item_index: None,
+            attempt: 1,
+            trace_id: String::new(),
+            idempotency_key: String::new(),
+            scheduled_at: crate::clock::Timestamp::from_micros(0),
+        };
+        let denied = |method: &str, path: &str| {
+            let target = Target::parse(&format!("https://a.test:8443{path}")).unwrap();
+            denial(&[], method, &target, &who).message
+        };
+        for (path, suggested) in [
+            ("/a/b", "https://a.test:8443/a/b"),
+            ("/a/*", "https://a.test:8443/a/*"),
+            ("/a/x*y/z", "https://a.test:8443/a/*"),
+            ("/@me", "https://a.test:8443/*"),
+            ("/a/b%2Fc/@d", "https://a.test:8443/a/*"),
+        ] {
+            let message = denied("GET", path);
+            assert!(
+                message.contains(&format!("url = \"{suggested}\"\n")),
+                "{message}"
+            );
+        }
+        let message = denied("PROPFIND", "/");
+        assert!(
+            message.contains("cannot be") && !message.contains("[["),
+            "{message}"
+        );
     }
 
     #[test]

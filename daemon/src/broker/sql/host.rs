@@ -21,37 +21,37 @@ impl HostDatabase for BrokerView<'_> {
         statement: String,
         parameters: Vec<Value>,
     ) -> Result<Resource<SqlRows>, CallError> {
-        let rows = self
-            .table
-            .get(&database)?
-            .query(&statement, parameters)
-            .await?;
+        let database = self.table.get(&database)?;
+        let rows = database.query(&statement, parameters).await?;
         Ok(self.table.push(rows)?)
     }
 
     async fn execute(
         &mut self,
         database: Resource<SqlDatabase>,
-        _: String,
-        _: Vec<Value>,
+        statement: String,
+        parameters: Vec<Value>,
     ) -> Result<u64, CallError> {
-        Err(self.table.get(&database)?.change("execute").into())
+        let database = self.table.get(&database)?;
+        Ok(database.execute(&statement, parameters).await?)
     }
 
     async fn execute_batch(
         &mut self,
         database: Resource<SqlDatabase>,
-        _: String,
-        _: Vec<Vec<Value>>,
+        statement: String,
+        parameters: Vec<Vec<Value>>,
     ) -> Result<Vec<u64>, CallError> {
-        Err(self.table.get(&database)?.change("execute-batch").into())
+        let database = self.table.get(&database)?;
+        Ok(database.execute_batch(&statement, parameters).await?)
     }
 
     async fn begin(
         &mut self,
         database: Resource<SqlDatabase>,
     ) -> Result<Resource<SqlTransaction>, CallError> {
-        Err(self.table.get(&database)?.change("begin").into())
+        let transaction = self.table.get(&database)?.begin().await?;
+        Ok(self.table.push(transaction)?)
     }
 
     fn drop(&mut self, database: Resource<SqlDatabase>) -> wasmtime::Result<()> {
@@ -60,45 +60,49 @@ impl HostDatabase for BrokerView<'_> {
     }
 }
 
-/// No transaction can exist, so no handle can either: the table refuses every one.
 impl HostTransaction for BrokerView<'_> {
     async fn query(
         &mut self,
         transaction: Resource<SqlTransaction>,
-        _: String,
-        _: Vec<Value>,
+        statement: String,
+        parameters: Vec<Value>,
     ) -> Result<Resource<SqlRows>, CallError> {
-        match self.table.get(&transaction)?.0 {}
+        let transaction = self.table.get(&transaction)?;
+        let rows = transaction.query(&statement, parameters).await?;
+        Ok(self.table.push(rows)?)
     }
 
     async fn execute(
         &mut self,
         transaction: Resource<SqlTransaction>,
-        _: String,
-        _: Vec<Value>,
+        statement: String,
+        parameters: Vec<Value>,
     ) -> Result<u64, CallError> {
-        match self.table.get(&transaction)?.0 {}
+        let transaction = self.table.get(&transaction)?;
+        Ok(transaction.execute(&statement, parameters).await?)
     }
 
     async fn execute_batch(
         &mut self,
         transaction: Resource<SqlTransaction>,
-        _: String,
-        _: Vec<Vec<Value>>,
+        statement: String,
+        parameters: Vec<Vec<Value>>,
     ) -> Result<Vec<u64>, CallError> {
-        match self.table.get(&transaction)?.0 {}
+        let transaction = self.table.get(&transaction)?;
+        Ok(transaction.execute_batch(&statement, parameters).await?)
     }
 
     async fn commit(&mut self, transaction: Resource<SqlTransaction>) -> Result<(), CallError> {
-        match self.table.delete(transaction)?.0 {}
+        Ok(self.table.delete(transaction)?.commit().await?)
     }
 
     async fn rollback(&mut self, transaction: Resource<SqlTransaction>) -> Result<(), CallError> {
-        match self.table.delete(transaction)?.0 {}
+        Ok(self.table.delete(transaction)?.rollback().await?)
     }
 
     async fn drop(&mut self, transaction: Resource<SqlTransaction>) -> wasmtime::Result<()> {
-        match self.table.delete(transaction)?.0 {}
+        self.table.delete(transaction)?;
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod calls;
 mod dialect;
+mod state;
 mod statements;
 
 use std::str::FromStr as _;
@@ -18,11 +19,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use super::batch::{Batch, Shape};
 use super::commit::{Fault, commit};
 use super::rows::{
-    ClaimedRun, CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage,
-    RunRow, Transition, VersionRow, WorkflowRow,
+    ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
+    Transition, VersionRow, WorkflowRow,
 };
-use super::{CommitOutcome, Durability, Expect, KvSpace, KvWrite, Store, StoreError};
-use crate::clock::Timestamp;
+use super::{CommitOutcome, Durability, Store, StoreError};
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
 use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
 
@@ -286,55 +286,6 @@ impl Store for PostgresStore {
 
     async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError> {
         self.read(move |c| Box::pin(calls::host_calls(c, run)))
-            .await
-    }
-
-    async fn kv_get(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<KvEntry>, StoreError> {
-        let (space, key) = (space.clone(), key.to_owned());
-        self.read(move |c| Box::pin(calls::kv_get(c, space, key, now)))
-            .await
-    }
-
-    async fn kv_set(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        expect: Expect,
-        entry: &KvWrite,
-        now: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
-        let (space, key, entry) = (space.clone(), key.to_owned(), entry.clone());
-        self.write(move |c| Box::pin(calls::kv_set(c, space, key, expect, entry, now)))
-            .await
-    }
-
-    async fn kv_delete(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let (space, key) = (space.clone(), key.to_owned());
-        self.write(move |c| Box::pin(calls::kv_delete(c, space, key, now)))
-            .await
-    }
-
-    async fn kv_keys(
-        &self,
-        space: &KvSpace,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Vec<String>, StoreError> {
-        let (space, prefix) = (space.clone(), prefix.to_owned());
-        let after = after.map(str::to_owned);
-        self.read(move |c| Box::pin(calls::kv_keys(c, space, prefix, after, limit, now)))
             .await
     }
 }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod dialect;
+mod state;
 mod writer;
 
 use std::path::Path;
@@ -21,11 +22,10 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::batch::{Batch, Shape};
 use super::commit::{Fault, commit};
 use super::rows::{
-    ClaimedRun, CommandRow, HostCallRow, IoRow, KvEntry, LogRow, ModuleRow, RunFilter, RunImage,
-    RunRow, Transition, VersionRow, WorkflowRow,
+    ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
+    Transition, VersionRow, WorkflowRow,
 };
-use super::{CommitOutcome, Durability, Expect, KvSpace, KvWrite, Store, StoreError};
-use crate::clock::Timestamp;
+use super::{CommitOutcome, Durability, Store, StoreError};
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
 use dialect::{SqliteDialect, fault};
 use writer::Writer;
@@ -69,7 +69,10 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("io of a run", super::sql::IO_OF_RUN),
     ("io to continue", super::sql::IO_TO_CONTINUE),
     ("host calls of a run", super::sql::HOST_CALLS_OF_RUN),
-    ("kv keys", super::sql::KV_KEYS),
+    ("kv keys", super::sql_state::KV_KEYS),
+    ("kv list", super::sql_state::KV_LIST),
+    ("kv usage", super::sql_state::KV_USAGE),
+    ("kv purge", super::sql_state::KV_PURGE),
 ];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -348,64 +351,17 @@ impl Store for SqliteStore {
         self.read(move |c| Box::pin(calls::host_calls(c, run)))
             .await
     }
-
-    async fn kv_get(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<KvEntry>, StoreError> {
-        let (space, key) = (space.clone(), key.to_owned());
-        self.read(move |c| Box::pin(calls::kv_get(c, space, key, now)))
-            .await
-    }
-
-    async fn kv_set(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        expect: Expect,
-        entry: &KvWrite,
-        now: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
-        let (space, key, entry) = (space.clone(), key.to_owned(), entry.clone());
-        self.write(move |c| Box::pin(calls::kv_set(c, space, key, expect, entry, now)))
-            .await
-    }
-
-    async fn kv_delete(
-        &self,
-        space: &KvSpace,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let (space, key) = (space.clone(), key.to_owned());
-        self.write(move |c| Box::pin(calls::kv_delete(c, space, key, now)))
-            .await
-    }
-
-    async fn kv_keys(
-        &self,
-        space: &KvSpace,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Vec<String>, StoreError> {
-        let (space, prefix) = (space.clone(), prefix.to_owned());
-        let after = after.map(str::to_owned);
-        self.read(move |c| Box::pin(calls::kv_keys(c, space, prefix, after, limit, now)))
-            .await
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::super::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore as _};
     use super::*;
+    use crate::clock::Timestamp;
 
-    async fn set(store: &SqliteStore, key: &str, bytes: usize) -> Result<Option<u64>, StoreError> {
+    async fn set(store: &SqliteStore, key: &str, bytes: usize) -> Result<KvWritten, StoreError> {
         let space = KvSpace {
             organization: OrganizationId::ROOT,
             workflow: "flow".parse().unwrap(),
@@ -413,6 +369,10 @@ mod tests {
         let entry = KvWrite {
             value: vec![7; bytes],
             expires_at: None,
+            quota: KvUsage {
+                entries: u64::MAX,
+                bytes: u64::MAX,
+            },
         };
         let now = Timestamp::from_micros(0);
         store.kv_set(&space, key, Expect::Any, &entry, now).await
@@ -466,6 +426,7 @@ mod tests {
         let small = store.kv_get(&space, "small", now).await.unwrap();
         assert_eq!(small.map(|entry| entry.value), Some(vec![7; 10]));
         assert_eq!(store.kv_get(&space, "large", now).await.unwrap(), None);
-        assert!(set(&store, "large", 1 << 20).await.unwrap().is_some());
+        let large = set(&store, "large", 1 << 20).await.unwrap();
+        assert!(large.revision().is_some(), "{large:?}");
     }
 }

@@ -43,6 +43,11 @@ impl Page {
         &self.url
     }
 
+    /// What relative addresses on the page are relative to.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// The elements that match, in document order.
     pub fn select<'a, 'b>(
         &'a self,

@@ -1,0 +1,10 @@
+//! State and secrets in SQLite; the calls are the same everywhere, what differs is in `dialect`.
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow as Row};
+
+use super::SqliteStore;
+use super::dialect::fault;
+use crate::store::commit::Fault;
+use crate::store::state_calls::state_store;
+
+state_store!(SqliteStore, SqliteConnection);

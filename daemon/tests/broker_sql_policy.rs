@@ -1,0 +1,173 @@
+//! What the policy lets through, as the databases themselves read it: the text that it writes out again is
+//! prepared on a real server, never run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a panic in a test is the report, and a skipped test says so"
+)]
+
+use std::collections::BTreeSet;
+
+use flowweaver::broker::sql::policy::{Allowed, Dialect, decide, table_name};
+use flowweaver::id::RunId;
+use flowweaver::workflow::grant::SqlMode;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
+
+/// Both servers of the machine that runs the tests; see CONTRIBUTING.md.
+const POSTGRES: &str = "postgres://postgres@127.0.0.1:5432/postgres";
+const MARIADB: &str = "mysql://root@127.0.0.1:3306/mysql";
+
+/// The text of a statement that writes are allowed for.
+fn text(dialect: Dialect, statement: &str) -> String {
+    let tables: BTreeSet<String> = ["review", "live"]
+        .iter()
+        .filter_map(|table| table_name(dialect, table))
+        .collect();
+    let allowed = Allowed {
+        dialect,
+        mode: SqlMode::ReadWrite,
+        tables,
+    };
+    decide(statement, &allowed)
+        .unwrap_or_else(|refusal| panic!("{statement}: {refusal}"))
+        .text
+}
+
+fn unique() -> String {
+    format!("flowweaver_{}", RunId::generate()).to_lowercase()
+}
+
+/// In any language of the two.
+const COMMON: &[&str] = &[
+    "select 1 -- why",
+    "SELECT r.id, r.name AS title, 'it''s' FROM review r WHERE r.id > 3 OR r.name IS NULL",
+    "with best as (select * from review), few as (select * from best limit 3) select * from few",
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 9) select i from n",
+    "select count(distinct id), sum(stars) from review group by lower(name) having count(*) > 1",
+    "select sum(id) over w from live window w as (partition by name order by id)",
+    "select case when cast(id as char(3)) like 'x%' then coalesce(stars, 1) else - -1 end from live",
+    "select a.id from review a left join (select * from live) b on a.id = b.id order by 1 desc limit 10 offset 5",
+    "select trim(name), substring(name, 1, 2), upper(name), round(id, 2), position('a' in name) from review",
+    "select id from review union select id from live union all select 3",
+    "select current_timestamp, extract(year from at), -id, 1 - -1, .5, 1.5e-3 from live",
+    "insert into review (id, name) values (1, 'größe'), (2, default)",
+    "insert into review select * from live where not exists (select 1 from review)",
+    "update review set name = 'x', id = id + 1 where id = (select max(id) from live)",
+    "delete from review where id between 1 and 3",
+    "select id from review for update nowait",
+];
+
+#[tokio::test]
+async fn postgresql_understands_what_is_written_for_it() {
+    let statements = [
+        r"select 'C:\temp', E'a\'b\n', 'x\', name ~ '^a\d+' from live",
+        "select id::text, data -> 'a' ->> 'b', data @> '{\"a\": 1}'::jsonb, data ? 'k' from live where id = any($1)",
+        "select \"select\", Name, tags[1], tags[1:2], array[1, 2] from public.live",
+        "select distinct on (name) name, id from live order by name, id desc nulls last",
+        "select array_agg(id order by id) filter (where id > 1), string_agg(name, ',') from live",
+        "select * from live, lateral (select * from review where review.id = live.id limit 1) as r",
+        "select g.i, e.key from generate_series(1, 10) as g(i), live, jsonb_each(live.data) as e",
+        "select percentile_cont(0.5) within group (order by id), make_interval(days => 10) from live",
+        "select date '2020-01-01', at + interval '1 day', date_trunc('day', at) at time zone 'UTC' from live",
+        "select name collate \"C\", overlay(name placing 'x' from 1 for 2), a.name is distinct from 'x' from live a",
+        "insert into review as r (id) values (1) on conflict (id) do update set name = excluded.name where r.id > 1 returning *",
+        "update review as r set name = l.name from live l where l.id = r.id returning r.*",
+        "with gone as (delete from review returning *) insert into live select * from gone",
+        "select id from review group by rollup (id) fetch first 3 rows only",
+    ];
+    let mut server = match sqlx::PgConnection::connect(POSTGRES).await {
+        Ok(server) => server,
+        Err(error) => return eprintln!("skipped: no PostgreSQL server answers: {error}"),
+    };
+    let database = unique();
+    let run = |sql: String| AssertSqlSafe(sql).into_sql_str();
+    server
+        .execute(run(format!("create database {database}")))
+        .await
+        .unwrap();
+    let url = POSTGRES.replace("5432/postgres", &format!("5432/{database}"));
+    let mut wrong = Vec::new();
+    {
+        let mut there = sqlx::PgConnection::connect(&url).await.unwrap();
+        for table in ["review", "live"] {
+            let columns = "id int primary key, name text, stars int, at timestamptz, data jsonb, tags text[], \"select\" int";
+            there
+                .execute(run(format!("create table {table} ({columns})")))
+                .await
+                .unwrap();
+        }
+        // The setting under which a backslash in '…' hides a quote: what is written must not depend on it.
+        there
+            .execute("set standard_conforming_strings = off")
+            .await
+            .unwrap();
+        for statement in COMMON.iter().chain(&statements) {
+            let text = text(Dialect::Postgres, statement);
+            if let Err(error) = (&mut there).prepare(run(text.clone())).await {
+                wrong.push(format!("{text}: {error}"));
+            }
+        }
+        let _ = there.close().await;
+    }
+    server
+        .execute(run(format!("drop database {database} with (force)")))
+        .await
+        .unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn mariadb_understands_what_is_written_for_it() {
+    let statements = [
+        "select `select`, `live`.`name` from live where id = ? and name = ?",
+        "select group_concat(distinct name order by name desc separator '; ') from live",
+        "select date_format(at, '%Y-%m-%d'), date_add(at, interval 1 day), at + interval 2 hour from live",
+        "select json_unquote(json_value(data, '$.b')), name regexp '^a', id <=> 1, id div 2, id xor 1 from live",
+        "select cast(id as unsigned), convert(name using utf8mb4), name collate utf8mb4_bin from live",
+        "select id, count(*) from live group by id with rollup",
+        "select * from live straight_join review on live.id = review.id limit 5, 10",
+        "insert into review set id = 1, name = 'x' on duplicate key update name = values(name)",
+        "insert ignore into review (id) values (1) returning id",
+        "replace into review (id) values (1)",
+        "update review join live on live.id = review.id set review.name = live.name",
+        "delete r from review as r join live on live.id = r.id",
+        "delete from review using review join live on live.id = review.id",
+        "select 1 # why",
+    ];
+    let mut server = match sqlx::MySqlConnection::connect(MARIADB).await {
+        Ok(server) => server,
+        Err(error) => return eprintln!("skipped: no MariaDB server answers: {error}"),
+    };
+    let database = unique();
+    let run = |sql: String| AssertSqlSafe(sql).into_sql_str();
+    server
+        .execute(run(format!("create database {database}")))
+        .await
+        .unwrap();
+    let url = MARIADB.replace("3306/mysql", &format!("3306/{database}"));
+    let mut wrong = Vec::new();
+    {
+        let mut there = sqlx::MySqlConnection::connect(&url).await.unwrap();
+        for table in ["review", "live"] {
+            let columns = "id int primary key, name varchar(100) character set utf8mb4, stars int, at datetime, data json, `select` int";
+            there
+                .execute(run(format!("create table {table} ({columns})")))
+                .await
+                .unwrap();
+        }
+        for statement in COMMON.iter().chain(&statements) {
+            let text = text(Dialect::MariaDb, statement);
+            if let Err(error) = (&mut there).prepare(run(text.clone())).await {
+                wrong.push(format!("{text}: {error}"));
+            }
+        }
+        let _ = there.close().await;
+    }
+    server
+        .execute(run(format!("drop database {database}")))
+        .await
+        .unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,236 @@
+//! What must be refused, through the whole broker.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flowweaver::broker::sql::Value;
+use flowweaver::id::OrganizationId;
+use flowweaver::workflow::grant::SqlMode;
+
+use crate::broker_world::*;
+use crate::world::*;
+
+/// The code of a statement, tried as a query and as a change; both are recorded.
+async fn refused(attempt: &Attempt, statement: &str) -> [String; 2] {
+    let query = rows(attempt, statement, vec![]).await.map(drop);
+    let change = execute(attempt, statement, vec![]).await.map(drop);
+    let codes = [query, change]
+        .map(|outcome| outcome.map_or_else(|refusal| refusal.code, |()| "ok".to_owned()));
+    let calls = attempt.calls();
+    let recorded: Vec<_> = calls.iter().map(|call| call.outcome.clone()).collect();
+    assert_eq!(recorded, ["ok", &codes[0], "ok", &codes[1]], "{statement}");
+    codes
+}
+
+async fn kinds(world: World) {
+    let attempt = world.attempt(SqlMode::Read, &["product_review"]);
+    let common = [
+        "select 1; drop table product_review",
+        "select 1 /*! union select word from secret */ from product_review",
+        "insert into product_review (id) values (9)",
+        "update product_review set id = 9",
+        "delete from product_review",
+        "select id from product_review for update",
+        "set session time_zone = 'x'",
+        "begin",
+        "commit",
+        "rollback",
+        "savepoint a",
+        "create table made (v int)",
+        "drop table product_review",
+        "alter table product_review add v int",
+        "truncate table product_review",
+        "grant select on secret to public",
+        "call somebody()",
+        "explain analyze delete from product_review",
+        "prepare p from 'select 1'",
+    ];
+    let postgres = [
+        "with w as (delete from product_review returning id) select id from w",
+        "select id into made from product_review",
+        "copy product_review to stdout",
+        "copy (select word from secret) to program 'cat'",
+        "set role postgres",
+        "select nextval('made')",
+        "select pg_read_file('/etc/passwd')",
+        "select lo_import('/etc/passwd')",
+        "select pg_sleep(1)",
+        "select query_to_xml('select word from secret', true, true, '')",
+        "select set_config('search_path', 'x', false)",
+        "do $$ begin end $$",
+        "listen a",
+        "vacuum",
+    ];
+    let mariadb = [
+        "select id into outfile '/tmp/x' from product_review",
+        "select load_file('/etc/passwd')",
+        "load data infile '/etc/passwd' into table product_review",
+        "select SLEEP(1)",
+        "select BENCHMARK(1000000, md5('x'))",
+        "select get_lock('a', 1)",
+        "select @@version",
+        "select @a := 1",
+        "select /*M!100000 word */ id from product_review",
+        "handler product_review open",
+        "replace into product_review (id) values (1)",
+        "show tables",
+    ];
+    let own: &[&str] = match world.raw {
+        Raw::Postgres(_) => &postgres,
+        Raw::MariaDb(_) => &mariadb,
+    };
+    for statement in common.iter().chain(own) {
+        for code in refused(&attempt, statement).await {
+            assert!(
+                ["sql.denied", "sql.invalid"].contains(&code.as_str()),
+                "{statement}: {code}"
+            );
+        }
+    }
+    assert_eq!(
+        world
+            .raw
+            .number("select count(*) from product_review")
+            .await,
+        2
+    );
+}
+
+/// Attack: several statements, executable comments, and under a read grant every way to change, lock, copy,
+/// wait, read files or leave the transaction. Denied and recorded.
+#[tokio::test]
+async fn a_read_grant_reads_rows_and_does_nothing_else() {
+    on_both(kinds).await;
+}
+
+async fn tables(world: World) {
+    let attempt = world.attempt(SqlMode::ReadWrite, &["product_review", "good"]);
+    let common = [
+        "select word from secret",
+        "select s.word from secret as s",
+        "select word from SECRET",
+        "select * from hidden",
+        "select * from (select word from secret) as product_review",
+        "with product_review as (select word from secret) select * from product_review",
+        "with x as (select word from secret) select * from x",
+        "select id from product_review where exists (select 1 from secret)",
+        "select id from product_review union all select id from secret",
+        "select p.id from product_review p join secret s on s.id = p.id",
+        "insert into product_review (id, name) select id, word from secret",
+        "delete from secret",
+        "update secret set word = 'x'",
+        "insert into secret (id) values (1)",
+        "select table_name from information_schema.tables",
+    ];
+    let postgres = [
+        "select word from \"secret\"",
+        "select word from public.secret",
+        "table secret",
+        "select rolname from pg_catalog.pg_authid",
+        "select relname from pg_class",
+        "update product_review set name = word from secret",
+        "delete from product_review using secret",
+    ];
+    let mariadb = [
+        "select word from `secret`",
+        "select User from mysql.user",
+        "select * from performance_schema.threads",
+        "update product_review, secret set name = word",
+    ];
+    let own: &[&str] = match world.raw {
+        Raw::Postgres(_) => &postgres,
+        Raw::MariaDb(_) => &mariadb,
+    };
+    for statement in common.iter().chain(own) {
+        for code in refused(&attempt, statement).await {
+            assert!(
+                ["sql.denied", "sql.invalid"].contains(&code.as_str()),
+                "{statement}: {code}"
+            );
+        }
+    }
+    assert_eq!(
+        world
+            .raw
+            .number("select count(*) from secret where word = 'geheim'")
+            .await,
+        1
+    );
+}
+
+/// Attack: a table that is not granted, through a view, alias, subquery, CTE, join, quoted or upper-case name,
+/// and the server's own tables. Denied.
+#[tokio::test]
+async fn a_table_that_is_not_granted_is_reached_in_no_way() {
+    on_both(tables).await;
+}
+
+async fn foreign(world: World) {
+    let mut settings = world.settings();
+    settings.organizations = Some(BTreeSet::from([OrganizationId::generate()]));
+    let attempt = world.attempt_on(settings, SqlMode::Read, &["product_review"]);
+    let foreign = attempt.ctx.sql.open("blog").err().unwrap();
+    let mut settings = world.settings();
+    settings.name = "other".parse().unwrap();
+    let attempt = world.attempt_on(settings, SqlMode::Read, &["product_review"]);
+    let missing = attempt.ctx.sql.open("blog").err().unwrap();
+    assert_eq!(foreign, missing);
+    assert_eq!(missing.code, "sql.unknown-database");
+}
+
+/// Attack: another organization's database. Not found, with the same text as a missing one.
+#[tokio::test]
+async fn another_organizations_database_looks_like_none() {
+    on_both(foreign).await;
+}
+
+async fn long(world: World) {
+    let mut settings = world.settings();
+    settings.timeout = Duration::from_millis(700);
+    let attempt = world.attempt_on(settings, SqlMode::Read, &["product_review"]);
+    let pairs = vec!["product_review"; 30]
+        .iter()
+        .enumerate()
+        .map(|(number, table)| format!("{table} as t{number}"))
+        .collect::<Vec<_>>()
+        .join(" cross join ");
+    let refusal = rows(&attempt, &format!("select count(*) from {pairs}"), vec![])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refusal.code.as_str(), refusal.retryable),
+        ("sql.timeout", true),
+        "{refusal}"
+    );
+
+    let attempt = world.attempt(SqlMode::ReadWrite, &["product_review"]);
+    let database = attempt.ctx.sql.open("blog").unwrap();
+    let transaction = database.begin().await.unwrap();
+    assert_eq!(
+        transaction
+            .execute("delete from product_review", vec![])
+            .await,
+        Ok(2)
+    );
+    let begun = transaction
+        .query("select id from product_review", vec![])
+        .await
+        .map(drop);
+    assert_eq!(begun, Ok(()));
+    attempt.cancel.cancel();
+    assert_eq!(transaction.commit().await.unwrap_err().code, "cancelled");
+    // The rows are free again: nobody holds them.
+    let next = world.attempt(SqlMode::ReadWrite, &["product_review"]);
+    let update = format!("update product_review set name = {}", world.hole(1));
+    assert_eq!(
+        execute(&next, &update, vec![Value::Text("x".to_owned())]).await,
+        Ok(2)
+    );
+}
+
+/// Attack: a statement without end, and a guest cancelled inside a transaction. `sql.timeout`; rolled back, and
+/// the next task finds everything as it was.
+#[tokio::test]
+async fn what_takes_too_long_or_is_given_up_leaves_the_database_as_it_was() {
+    on_both(long).await;
+}
