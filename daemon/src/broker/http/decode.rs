@@ -46,7 +46,8 @@ pub(super) enum Decoder {
 
 pub(super) struct Inflate {
     inner: Decompress,
-    /// The last step filled its output: all input may be taken while the rest waits in the window.
+    /// The last step made something: more may wait behind it (in the window, in bits already taken),
+    /// with all input taken. Only a step that makes nothing shows that there is none.
     more: bool,
     ended: bool,
 }
@@ -140,7 +141,7 @@ impl Inflate {
         let taken = usize::try_from(self.inner.total_in() - before).unwrap_or(raw.len());
         raw.advance(taken.min(raw.len()));
         self.ended = status == Status::StreamEnd;
-        self.more = out.len() == out.capacity() && !self.ended;
+        self.more = !out.is_empty() && !self.ended;
         if given && taken == 0 && out.is_empty() && !self.ended {
             return Err(Error::other("it does not go on"));
         }

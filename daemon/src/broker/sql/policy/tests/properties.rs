@@ -190,21 +190,6 @@ fn corpus(dialect: Dialect) -> Vec<&'static str> {
     COMMON.iter().chain(own).filter(marker).copied().collect()
 }
 
-/// Few by default; as many as PROPTEST_CASES says when it is set.
-fn cases(few: u32) -> ProptestConfig {
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => config,
-        None => ProptestConfig {
-            cases: few,
-            ..config
-        },
-    }
-}
-
 /// What must hold of any statement at all.
 fn holds(dialect: Dialect, statement: &str) -> Result<(), TestCaseError> {
     for decide in [read, write] {
@@ -299,7 +284,7 @@ fn change() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_statement_that_mentions_a_table_that_is_not_granted_is_never_allowed(

@@ -9,6 +9,8 @@ enum Piece {
     Word(String),
     Literal,
     Sign(char),
+    /// Signs with a blank between them are not one sign: `- -` is no comment.
+    Blank,
 }
 
 /// Words that no allowed statement has outside quotes.
@@ -84,9 +86,11 @@ fn pieces(dialect: Dialect, text: &str) -> Vec<Piece> {
             found.push(Piece::Word(word.to_lowercase()));
         } else {
             at += 1;
-            if !letter.is_whitespace() {
-                found.push(Piece::Sign(letter));
-            }
+            found.push(if letter.is_whitespace() {
+                Piece::Blank
+            } else {
+                Piece::Sign(letter)
+            });
         }
     }
     found
@@ -94,14 +98,16 @@ fn pieces(dialect: Dialect, text: &str) -> Vec<Piece> {
 
 /// What is wrong with a text that was decided to be run.
 pub(super) fn faults(dialect: Dialect, text: &str) -> Vec<String> {
-    let pieces = pieces(dialect, text);
+    let mut pieces = pieces(dialect, text);
     let mut faults = Vec::new();
+    let unquoted = outside_quotes(&pieces);
     if ["--", "/*", "#!"]
         .iter()
-        .any(|comment| outside_quotes(dialect, text).contains(comment))
+        .any(|comment| unquoted.contains(comment))
     {
         faults.push("a comment".to_owned());
     }
+    pieces.retain(|piece| *piece != Piece::Blank);
     for piece in &pieces {
         match piece {
             Piece::Word(word) if NEVER.split_whitespace().any(|never| never == word) => {
@@ -129,14 +135,15 @@ pub(super) fn faults(dialect: Dialect, text: &str) -> Vec<String> {
     faults
 }
 
-fn outside_quotes(dialect: Dialect, text: &str) -> String {
-    let written = |piece: Piece| match piece {
+fn outside_quotes(pieces: &[Piece]) -> String {
+    let written = |piece: &Piece| match piece {
         Piece::Name(_) => "n ".to_owned(),
         Piece::Literal => "l ".to_owned(),
         Piece::Word(word) => format!("{word} "),
         Piece::Sign(sign) => sign.to_string(),
+        Piece::Blank => " ".to_owned(),
     };
-    pieces(dialect, text).into_iter().map(written).collect()
+    pieces.iter().map(written).collect()
 }
 
 /// Names before `AS (`, with or without a list of columns: those of WITH clauses.
@@ -221,7 +228,7 @@ fn tables(pieces: &[Piece]) -> Vec<String> {
                 }
                 found.push(full);
             }
-            Piece::Name(_) | Piece::Literal | Piece::Sign(_) => expects = false,
+            Piece::Name(_) | Piece::Literal | Piece::Sign(_) | Piece::Blank => expects = false,
         }
     }
     found
@@ -251,6 +258,7 @@ fn the_second_reader_finds_what_it_is_for() {
         ("DELETE FROM `review` USING `secret`", "the table secret"),
         ("SELECT 1; DROP TABLE `x`", "a semicolon"),
         ("SELECT 1 -- x", "a comment"),
+        ("SELECT 1--`x`", "a comment"),
     ] {
         let faults = faults(Dialect::MariaDb, text);
         assert!(
@@ -261,6 +269,7 @@ fn the_second_reader_finds_what_it_is_for() {
     for text in [
         "SELECT EXTRACT(YEAR FROM `secret`), 'from secret' FROM `review` AS `secret`",
         "WITH `a` AS (SELECT 1) SELECT * FROM `a` JOIN `review` USING (`secret`)",
+        "SELECT `SECRET` - -`secret` FROM `review`",
         "INSERT INTO `review` (`secret`) VALUES (1) ON DUPLICATE KEY UPDATE `secret` = 2",
     ] {
         assert_eq!(
