@@ -248,9 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_in_the_window_when_a_step_is_full_comes_after_the_last_chunk() {
-        let text = vec![b'x'; 280_000];
-        for zlib in [true, false] {
+    fn what_waits_in_the_window_or_in_bits_comes_after_the_last_chunk() {
+        // 280,000: the rest waits in the window. Beyond 294,912: some also in bits of a byte already taken.
+        let lengths = (294_900..297_000).step_by(37).chain([280_000]);
+        for (length, zlib) in lengths.flat_map(|length| [(length, true), (length, false)]) {
+            let text = vec![b'x'; length];
             let encoded = {
                 // Its first 10,000 bytes in a chunk of their own.
                 let mut encoder = flate2::Compress::new(Compression::best(), zlib);
@@ -273,7 +275,7 @@ mod tests {
                 }
             }
             out.extend(decoder.finish().unwrap());
-            assert!(out == text, "{zlib}: {} bytes", out.len());
+            assert!(out == text, "{length} {zlib}: {} bytes", out.len());
         }
     }
 
