@@ -50,9 +50,11 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 
 ## Measures the whole product (docs/benchmarks.md) and asserts nothing. Its parts:
-## `cargo bench --package flowweaver --bench store_commit`, and `--bench sandbox_call`.
+## `cargo bench --workspace --bench store_commit`, and the like.
 bench:
-	$(CARGO) bench --package flowweaver --bench whole
+	$(CARGO) bench --workspace --bench whole
+	$(CARGO) bench --workspace --bench sandbox_call
+	$(CARGO) bench --workspace --bench broker_call
 
 ## Every property with N random cases each, compiled for speed (docs/torture.md); `ONLY=address` for those whose name matches.
 N ?= 1000000

@@ -15,9 +15,11 @@ readonly ONLY=${2:-.}
 readonly AT_ONCE=${TORTURE_JOBS:-$(nproc)}
 cargo=${CARGO:-cargo}
 
-# Only the crates of this workspace are compiled anew; the dependencies are those of every other build.
-export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
-export PROPTEST_CASES=$CASES
+# As released, and shared with `make bench`; only the crate under test also checks itself.
+profile=(--release
+    --config profile.release.package.flowweaver.debug-assertions=true
+    --config profile.release.package.flowweaver.overflow-checks=true)
+export CARGO_INCREMENTAL=0 PROPTEST_CASES=$CASES
 
 # The names of all properties: functions inside the macro, which ends where its indentation does.
 properties() {
@@ -33,7 +35,7 @@ for name in $(grep -rl --include='*.rs' '^ *proptest! {' daemon/tests | cut -d/ 
     targets+=(--test "$name")
 done
 # Always the whole workspace: chosen alone, a package has other features of its dependencies.
-built=$("$cargo" test --workspace "${targets[@]}" --no-run 2>&1) || { echo "$built" >&2; exit 1; }
+built=$("$cargo" test --workspace "${profile[@]}" "${targets[@]}" --no-run 2>&1) || { echo "$built" >&2; exit 1; }
 mapfile -t binaries < <(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' <<<"$built" | xargs -d '\n' realpath)
 
 run() {
