@@ -215,7 +215,7 @@ impl Tables {
 
 #[async_trait]
 impl Store for FakeStore {
-    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+    async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
         self.begun.send_modify(|begun| *begun += 1);
         let _ = self.hold.subscribe().wait_for(|hold| !hold).await;
         let (fault, outcomes) = {
@@ -225,7 +225,7 @@ impl Store for FakeStore {
             let fault = tables.faults.get(&number).copied();
             let written = match fault {
                 Some(Fault::Before | Fault::HangBefore | Fault::Full) => Vec::new(),
-                other => tables.write_all(batch, other == Some(Fault::Reject)),
+                other => tables.write_all(&batch, other == Some(Fault::Reject)),
             };
             (fault, written)
         };
