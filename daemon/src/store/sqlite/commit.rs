@@ -111,7 +111,7 @@ const TAKE_EVENT_IDS: &str = r#"
 update "stream" set "value" = "value" + ?1 where "stream_id" = 'execution_log' returning "value""#;
 
 /// A log line with an id of the range.
-pub(super) const ADD_LOG: &str = r#"
+const ADD_LOG: &str = r#"
 insert into "execution_log" ("execution_log_id", "organization_id", "workflow_run_id", "task_run_id",
   "task_attempt_id", "kind", "level", "message", "fields", "created_at")
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"#;

@@ -73,7 +73,6 @@ const MMAP: &str = "0";
 pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("claim", dialect::CLAIM),
     ("fence", commit::FENCE),
-    ("append logs", commit::ADD_LOG),
     ("runs", super::sql::RUNS),
     ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
     ("runs in a status", super::sql::RUNS_IN_STATUS),
