@@ -80,7 +80,7 @@ async fn start_run(store: &SqliteStore, daemon: DaemonId) -> RunId {
         failure_message: None,
     };
     let outcome = store
-        .commit(&[blank(run_id, RunChange::Insert(Box::new(row)))])
+        .commit([blank(run_id, RunChange::Insert(Box::new(row)))].into())
         .await;
     assert_eq!(outcome.unwrap(), [CommitOutcome::Committed]);
     run_id
@@ -202,7 +202,7 @@ fn commit(c: &mut Criterion) {
                 b.iter(|| {
                     revision += 1;
                     let batch: Vec<_> = runs.iter().map(|r| step(*r, revision, daemon)).collect();
-                    let outcomes = runtime.block_on(store.commit(&batch)).unwrap();
+                    let outcomes = runtime.block_on(store.commit(batch.into())).unwrap();
                     assert!(outcomes.iter().all(|o| *o == CommitOutcome::Committed));
                 });
             });

@@ -156,7 +156,7 @@ impl Errands {
             consumed: vec![order.command_id],
             ..Transition::of_run(run.run_id, run.lease_epoch, run.revision, same)
         };
-        store.commit(&[transition]).await
+        store.commit([transition].into()).await
     }
 
     /// Gives runs back and says farewell.

@@ -49,6 +49,8 @@ mod tests_again;
 mod tests_fault;
 #[cfg(test)]
 mod tests_flow;
+#[cfg(test)]
+mod tests_simulation;
 mod writer;
 
 use std::sync::Arc;

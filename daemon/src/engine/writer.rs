@@ -18,7 +18,7 @@ pub(super) fn start(
     tokio::spawn(async move {
         while let Some(batch) = batches.recv().await {
             let runs = batch.iter().map(|transition| transition.run_id).collect();
-            let result = store.commit(&batch).await;
+            let result = store.commit(batch.into()).await;
             if intake.send(Intake::Committed { runs, result }).is_err() {
                 return;
             }

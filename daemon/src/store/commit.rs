@@ -255,7 +255,11 @@ async fn apply<D: Dialect>(
         });
         if let Some(rows) = batch.looks(&stopped)? {
             for sighting in db.look(rows).await? {
-                outcomes.push((sighting.ordinal, reason(batch, &sighting)));
+                let outcome = match batch.heads.get(sighting.ordinal) {
+                    Some(head) => reason(head.insert.is_some(), head.lease_epoch, &sighting),
+                    None => CommitOutcome::Conflict,
+                };
+                outcomes.push((sighting.ordinal, outcome));
             }
         }
         let mut rows = Vec::with_capacity(Table::ALL.len());
@@ -310,17 +314,15 @@ async fn fence<D: Dialect>(
     Ok(through)
 }
 
-fn reason(batch: &Batch, sighting: &Sighting) -> CommitOutcome {
-    let Some(head) = batch.heads.get(sighting.ordinal) else {
-        return CommitOutcome::Conflict;
-    };
-    match (head.insert.is_some(), sighting.lease_epoch, sighting.holder) {
+/// What a sighting means for a transition that did not pass: of a new run or one at this epoch.
+pub(super) fn reason(is_insert: bool, lease_epoch: i64, sighting: &Sighting) -> CommitOutcome {
+    match (is_insert, sighting.lease_epoch, sighting.holder) {
         (true, Some(_), _) => CommitOutcome::Conflict,
         (true, None, Some(holder)) => CommitOutcome::Duplicate(holder),
         (true, None, None) => CommitOutcome::Rejected(
             "the run's workflow or its owner is not in the store: publish the workflow and send a heartbeat first".into(),
         ),
-        (false, Some(epoch), _) if epoch != head.lease_epoch => CommitOutcome::Fenced,
+        (false, Some(epoch), _) if epoch != lease_epoch => CommitOutcome::Fenced,
         (false, _, _) => CommitOutcome::Conflict,
     }
 }

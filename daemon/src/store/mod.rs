@@ -120,7 +120,7 @@ pub trait Store: StateStore {
     /// Writes all transitions in one durable transaction, each only if its fence holds, and
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.
-    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError>;
+    async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError>;
 
     /// Takes over up to `limit` runs that are not final and have no live owner: queued ones, those
     /// released, and those whose owner's heartbeat is older than the lease allows. Larger priority

@@ -364,7 +364,7 @@ fn of(space: &KvSpace, key: &str) -> Key {
 
 #[async_trait]
 impl Store for Keys {
-    async fn commit(&self, _: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+    async fn commit(&self, _: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
         absent()
     }
     async fn claim(&self, _: DaemonId, _: u32) -> Result<Vec<ClaimedRun>, StoreError> {

@@ -51,7 +51,7 @@ pub async fn dropped_commits_leave_no_transaction_open_and_no_half_writes(world:
     for round in 0..60 {
         let run = world.run("flow", Some(owner)).await;
         let batch = [step(&run, 1, 1)];
-        poll_and_drop(world.store.commit(&batch), round % 12).await;
+        poll_and_drop(world.store.commit(batch.as_slice().into()), round % 12).await;
         runs.push(run);
     }
     // The next commit answers, so nothing before it is still in the way.

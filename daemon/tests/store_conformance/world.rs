@@ -172,7 +172,7 @@ impl World {
     }
 
     pub async fn commit(&self, batch: &[Transition]) -> Vec<CommitOutcome> {
-        self.store.commit(batch).await.unwrap()
+        self.store.commit(batch.into()).await.unwrap()
     }
 
     pub async fn commit_one(&self, transition: Transition) {

@@ -9,6 +9,7 @@ mod state;
 mod statements;
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -171,11 +172,11 @@ fn migration_fault(error: sqlx::migrate::MigrateError) -> Fault {
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+    async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = Batch::new(batch, Shape::Object)?;
+        let batch = Batch::new(&batch, Shape::Object)?;
         self.run(move |connection| {
             Box::pin(async move { commit(&mut PgDialect { connection }, &batch).await })
         })

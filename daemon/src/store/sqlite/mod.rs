@@ -1,14 +1,17 @@
-//! The store in one SQLite file: one connection writes, a few read.
+//! The store in one SQLite file: one connection commits steps of runs, one writes the rest, a few read.
 //!
-//! WAL lets readers go on while the writer commits. The daemon's `state/lock` keeps other processes
+//! WAL lets readers go on while a writer commits. The daemon's `state/lock` keeps other processes
 //! away; a second one would be safe here, only slow. Statements for all databases are in `sql`.
 
 mod calls;
+mod commit;
+mod committer;
 mod dialect;
 mod state;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,15 +22,15 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::batch::{Batch, Shape};
-use super::commit::{Fault, commit};
+use super::commit::Fault;
 use super::rows::{
     ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
     Transition, VersionRow, WorkflowRow,
 };
 use super::{CommitOutcome, Durability, Store, StoreError};
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
-use dialect::{SqliteDialect, fault};
+use committer::{Committer, Turn};
+use dialect::fault;
 use writer::Writer;
 
 /// Earlier versions can corrupt a WAL database when a checkpoint and a write race.
@@ -39,6 +42,15 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Enough for pages of the dashboard to overtake one long list; each holds a cache and a thread.
 const READERS: u32 = 4;
 
+/// The settings of every connection besides what `sqlx` has names for.
+const PRAGMAS: &[(&str, &str)] = &[
+    ("mmap_size", MMAP),
+    ("wal_autocheckpoint", CHECKPOINT_PAGES),
+    ("journal_size_limit", WAL_KEPT),
+    // Sorts of a page of rows need no file.
+    ("temp_store", "memory"),
+];
+
 /// Pages of WAL before it is copied back: 16 MiB. The default of 4 MiB means ten checkpoints, each with
 /// two syncs, in a second of full load; much more makes opening after a crash slow.
 const CHECKPOINT_PAGES: &str = "4000";
@@ -46,11 +58,12 @@ const CHECKPOINT_PAGES: &str = "4000";
 /// The WAL file shrinks to this after a burst, in bytes.
 const WAL_KEPT: &str = "67108864";
 
-/// 16 MiB (negative: KiB) hold the upper levels of all indexes of some millions of rows.
+/// Of the connection that commits: 16 MiB (negative: KiB) hold the upper levels of all indexes of some
+/// millions of rows.
 const WRITER_CACHE: &str = "-16384";
 
-/// 2 MiB: a reader looks at one page of a list, and there are several readers.
-const READER_CACHE: &str = "-2048";
+/// Of the others: 2 MiB. A reader looks at one page of a list, and there are several readers.
+const OTHER_CACHE: &str = "-2048";
 
 /// No memory map: an I/O error on it would kill the daemon instead of failing one call.
 const MMAP: &str = "0";
@@ -59,8 +72,7 @@ const MMAP: &str = "0";
 #[doc(hidden)]
 pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("claim", dialect::CLAIM),
-    ("fence", dialect::UPDATE_RUNS),
-    ("append logs", dialect::APPEND_LOGS),
+    ("fence", commit::FENCE),
     ("runs", super::sql::RUNS),
     ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
     ("runs in a status", super::sql::RUNS_IN_STATUS),
@@ -80,6 +92,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite")
 /// A store in one file. Dropping it closes the file after the work that was accepted.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
+    committer: Committer,
     writer: Writer,
     readers: SqlitePool,
 }
@@ -101,14 +114,11 @@ impl SqliteStore {
             .max_connections(READERS)
             // One stays warm; the others come when they are needed and leave memory when idle.
             .min_connections(0)
-            .connect_lazy_with(
-                options
-                    .clone()
-                    .read_only(true)
-                    .pragma("cache_size", READER_CACHE),
-            );
+            .connect_lazy_with(options.clone().read_only(true));
+        let turn = Turn::default();
         Ok(Self {
-            writer: Writer::start(options, connection),
+            committer: Committer::start(path.to_owned(), durability, Turn::clone(&turn))?,
+            writer: Writer::start(options, connection, turn),
             readers,
         })
     }
@@ -149,7 +159,7 @@ impl SqliteStore {
 }
 
 fn options(path: &Path, durability: Durability) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(match durability {
@@ -158,13 +168,11 @@ fn options(path: &Path, durability: Durability) -> SqliteConnectOptions {
         })
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
-        .pragma("cache_size", WRITER_CACHE)
-        .pragma("mmap_size", MMAP)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .pragma("journal_size_limit", WAL_KEPT)
-        // Sorts of a page of rows need no file.
-        .pragma("temp_store", "memory")
-        .disable_statement_logging()
+        .pragma("cache_size", OTHER_CACHE)
+        .disable_statement_logging();
+    PRAGMAS.iter().fold(options, |options, (name, value)| {
+        options.pragma(*name, *value)
+    })
 }
 
 /// Makes the file before SQLite does, so that it is never readable by others; the WAL inherits its
@@ -233,16 +241,11 @@ fn migration_fault(error: sqlx::migrate::MigrateError) -> Fault {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, batch: &[Transition]) -> Result<Vec<CommitOutcome>, StoreError> {
+    async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = Batch::new(batch, Shape::Array)?;
-        self.writer
-            .run(move |connection| {
-                Box::pin(async move { commit(&mut SqliteDialect::new(connection), &batch).await })
-            })
-            .await
+        self.committer.commit(batch).await
     }
 
     async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError> {

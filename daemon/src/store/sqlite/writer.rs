@@ -1,4 +1,4 @@
-//! The one writer: an actor that owns the connection and runs one transaction after another.
+//! Writes other than steps of runs: an actor that owns a connection and runs one transaction after another.
 //!
 //! A caller that goes away leaves its transaction to finish here, so no connection is ever left
 //! inside one. After an answer was lost the connection is closed and opened anew, which makes SQLite
@@ -9,6 +9,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::committer::Turn;
 use super::dialect::{BEGIN, COMMIT, ROLLBACK, fault, step};
 use crate::store::StoreError;
 use crate::store::commit::Fault;
@@ -34,9 +35,13 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the actor on the current runtime.
-    pub(super) fn start(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
+    pub(super) fn start(
+        options: SqliteConnectOptions,
+        connection: SqliteConnection,
+        turn: Turn,
+    ) -> Self {
         let (jobs, line) = mpsc::channel(LINE);
-        tokio::spawn(serve(options, connection, line));
+        tokio::spawn(serve(options, connection, line, turn));
         Self { jobs }
     }
 
@@ -102,9 +107,11 @@ async fn serve(
     options: SqliteConnectOptions,
     connection: SqliteConnection,
     mut line: mpsc::Receiver<Job>,
+    turn: Turn,
 ) {
     let mut open = Some(connection);
     while let Some(job) = line.recv().await {
+        let _turn = turn.lock().await;
         if open.is_none() {
             match options.connect().await {
                 Ok(connection) => open = Some(connection),

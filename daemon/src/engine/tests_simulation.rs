@@ -1,0 +1,642 @@
+//! The engine in a storm that a seed draws: several daemons over one store and one clock, each alive only
+//! while it is driven.
+//!
+//! A daemon is a runtime of its own that does nothing by itself: it is polled a few times in turn, killed
+//! between two polls (a power cut), left alone for longer than its lease (SIGSTOP, a long pause), drained,
+//! or started again. Time is a clock that the storm moves. The store fails before a commit, or after it
+//! with the answer lost, is full, or is away for a while. Then the weather clears, and an oracle looks at
+//! what is left: every run that was acknowledged has ended, and nothing was recorded twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use super::testing::{FakeStore, Fault, Tables, request, settings, versions};
+use super::{Engine, EngineHandle, Parts, Settings};
+use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::id::{Digest, RunId, TaskRunId};
+use crate::run::failure::{Failure, FailureSource};
+use crate::run::status::Status;
+use crate::run::testing::{draft, for_each};
+use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
+use crate::store::rows::{AttemptRow, IoKind, TaskRunRow};
+use crate::store::{LEASE, Store};
+use crate::workflow::model::{OnFailure, OnInterrupt, RunOn, Workflow};
+
+/// Rounds of storm, and of fair weather until everything must have ended: with these steps, hours.
+const STORM: usize = 250;
+const CALM: usize = 20_000;
+const RUNS: usize = 12;
+const DAEMONS: usize = 3;
+
+/// What may happen, in percent of the rounds.
+struct Weather {
+    trigger: u32,
+    cancel: u32,
+    kill: u32,
+    freeze: u32,
+    drain: u32,
+    store_away: u32,
+    /// In percent of the commits.
+    fault: u32,
+}
+
+impl Weather {
+    fn drawn(rng: &mut StdRng) -> Self {
+        // A third of the storms have one kind of trouble alone, some none, the rest everything.
+        let mut weather = Self {
+            trigger: 25,
+            cancel: rng.random_range(0..6),
+            kill: rng.random_range(0..6),
+            freeze: rng.random_range(0..5),
+            drain: rng.random_range(0..3),
+            store_away: rng.random_range(0..4),
+            fault: rng.random_range(0..25),
+        };
+        let only = rng.random_range(0..12);
+        let mut at = 0;
+        for kind in [
+            &mut weather.cancel,
+            &mut weather.kill,
+            &mut weather.freeze,
+            &mut weather.drain,
+            &mut weather.store_away,
+            &mut weather.fault,
+        ] {
+            // 0..6: that kind alone; 6: none of them.
+            if only < 6 && only != at || only == 6 {
+                *kind = 0;
+            }
+            at += 1;
+        }
+        weather
+    }
+
+    fn is_fair(&self) -> bool {
+        self.cancel + self.kill + self.freeze + self.drain + self.store_away + self.fault == 0
+    }
+}
+
+/// How the guests of a task behave.
+#[derive(Clone, Copy)]
+struct Habit {
+    /// Attempts that fail before one succeeds.
+    failures: u32,
+    /// How long one takes at most.
+    millis: u64,
+}
+
+/// What guests did; one for all daemons, as the outside world is.
+#[derive(Default)]
+struct Outside {
+    begun: HashSet<(RunId, String, Option<u32>, u32)>,
+    /// By idempotency key.
+    effects: HashMap<String, u32>,
+    complaints: Vec<String>,
+}
+
+struct Guests {
+    store: Arc<FakeStore>,
+    clock: ManualClock,
+    habits: Arc<HashMap<String, Habit>>,
+    workflows: Arc<BTreeMap<Digest, Arc<Workflow>>>,
+    outside: Arc<Mutex<Outside>>,
+    draws: Mutex<StdRng>,
+}
+
+impl Guests {
+    /// Looks whether this attempt may begin now, and remembers that it did.
+    fn begin(&self, invocation: &Invocation) {
+        let who = &invocation.identity;
+        let task = who.task.to_string();
+        let tables = self.store.tables();
+        let mut complaints = Vec::new();
+        match attempt_row(&tables, invocation) {
+            None => complaints.push("began before its attempt was durable".to_owned()),
+            // An attempt that another daemon has taken over may still begin here, as a zombie's.
+            Some(row) if row.status == Status::Succeeded => {
+                complaints.push("began although it had succeeded".to_owned());
+            }
+            Some(_) => {}
+        }
+        let run = &tables.runs[&who.run_id];
+        let workflow = &self.workflows[&run.version];
+        let index = workflow.task_named(&task).unwrap();
+        for need in &workflow.task(index).needs {
+            let name = workflow.task(*need).name.as_str();
+            let done = whole(&tables, who.run_id, name).is_some_and(|row| row.status.is_final());
+            if !done {
+                complaints.push(format!("began before {name} had ended"));
+            }
+        }
+        drop(tables);
+        let mut outside = self.outside.lock().unwrap();
+        let key = (who.run_id, task.clone(), who.item_index, who.attempt);
+        if !outside.begun.insert(key) {
+            complaints.push("began twice".to_owned());
+        }
+        *outside
+            .effects
+            .entry(who.idempotency_key.clone())
+            .or_default() += 1;
+        let named = complaints.into_iter().map(|what| {
+            format!(
+                "{} {task} {:?} attempt {}: {what}",
+                who.run_id, who.item_index, who.attempt
+            )
+        });
+        outside.complaints.extend(named);
+    }
+}
+
+#[async_trait]
+impl Invoke for Guests {
+    async fn invoke(&self, invocation: Invocation) -> AttemptReport {
+        self.begin(&invocation);
+        let habit = self.habits[invocation.identity.task.as_str()];
+        let millis = self.draws.lock().unwrap().random_range(0..=habit.millis);
+        let end = self.clock.now().after(Duration::from_millis(millis));
+        let outcome = tokio::select! {
+            biased;
+            () = invocation.cancel.cancelled() => Err(Failure::cancelled("it was told to stop")),
+            () = self.clock.wait_until(end) => match invocation.identity.attempt > habit.failures {
+                true => Ok(json!({ "from": invocation.identity.task.as_str() }).to_string().into()),
+                false => Err(Failure::retryable(FailureSource::Task, "flaky", "try again")),
+            },
+        };
+        AttemptReport {
+            outcome,
+            cpu: Duration::from_micros(7),
+            memory_peak_bytes: 64,
+        }
+    }
+}
+
+fn attempt_row<'t>(tables: &'t Tables, invocation: &Invocation) -> Option<&'t AttemptRow> {
+    let who = &invocation.identity;
+    let item = who.item_index.map_or(-1, i64::from);
+    tables.attempts.values().find(|row| {
+        let task = &tables.tasks[&row.task_run_id];
+        row.run_id == who.run_id
+            && row.number == who.attempt
+            && task.item_index == item
+            && task.task == who.task
+    })
+}
+
+fn whole<'t>(tables: &'t Tables, run: RunId, task: &str) -> Option<&'t TaskRunRow> {
+    let mut rows = tables.tasks.values();
+    rows.find(|row| row.run_id == run && row.item_index == -1 && row.task.as_str() == task)
+}
+
+/// A process: what it does, it does while it is driven.
+struct Daemon {
+    runtime: Runtime,
+    engine: EngineHandle,
+    instance: usize,
+    frozen_until: Option<Timestamp>,
+}
+
+struct World {
+    seed: u64,
+    rng: StdRng,
+    weather: Weather,
+    store: Arc<FakeStore>,
+    clock: ManualClock,
+    guests: Arc<Guests>,
+    workflows: Vec<Arc<Workflow>>,
+    daemons: Vec<Daemon>,
+    acknowledged: Arc<Mutex<Vec<RunId>>>,
+    triggers: usize,
+    /// Whether anything was killed, frozen, lost or cancelled.
+    calm: bool,
+}
+
+fn drawn_workflow(
+    rng: &mut StdRng,
+    number: usize,
+    habits: &mut HashMap<String, Habit>,
+) -> Arc<Workflow> {
+    let mut built = draft();
+    built.0.version = Digest::of(format!("storm {number}").as_bytes());
+    built.0.name = format!("storm-{number}").parse().unwrap();
+    for job in 0..rng.random_range(1..3) {
+        let run_on = match rng.random_range(0..6) {
+            0 => RunOn::Always,
+            1 if job > 0 => RunOn::Failure,
+            _ => RunOn::Success,
+        };
+        built = built.job_with(&format!("j{number}-{job}"), |job| job.run_on = run_on);
+        for task in 0..rng.random_range(1..4) {
+            let name = format!("t{number}-{job}-{task}");
+            let failures = rng.random_range(0..4_u32).saturating_sub(1);
+            let attempts = rng.random_range(1..4);
+            let millis = [0, 5, 400, 20_000][rng.random_range(0..4)];
+            let beside = rng.random_range(0..3) == 0;
+            let items = (rng.random_range(0..4) == 0).then(|| rng.random_range(0..4));
+            let tolerant = rng.random_range(0..4) == 0;
+            let gives_up = rng.random_range(0..5) == 0;
+            habits.insert(name.clone(), Habit { failures, millis });
+            built = built.task_with(&name, |task| {
+                task.retry.attempts = attempts;
+                if beside {
+                    task.needs.clear();
+                }
+                if let Some(items) = items {
+                    task.for_each = for_each(items, 2);
+                }
+                if tolerant {
+                    task.on_failure = OnFailure::Continue;
+                }
+                if gives_up {
+                    task.on_interrupt = OnInterrupt::Fail;
+                }
+            });
+        }
+    }
+    built.build()
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let weather = Weather::drawn(&mut rng);
+        let mut habits = HashMap::new();
+        let workflows: Vec<_> = (0..3)
+            .map(|number| drawn_workflow(&mut rng, number, &mut habits))
+            .collect();
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let store = FakeStore::on(clock.clone());
+        let by_version = workflows
+            .iter()
+            .map(|workflow| (workflow.version, Arc::clone(workflow)))
+            .collect();
+        let guests = Arc::new(Guests {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            habits: Arc::new(habits),
+            workflows: Arc::new(by_version),
+            outside: Arc::default(),
+            draws: Mutex::new(StdRng::seed_from_u64(rng.random())),
+        });
+        let mut world = Self {
+            seed,
+            calm: weather.is_fair(),
+            rng,
+            weather,
+            store,
+            clock,
+            guests,
+            workflows,
+            daemons: Vec::new(),
+            acknowledged: Arc::default(),
+            triggers: 0,
+        };
+        for instance in 0..world.rng.random_range(1..=DAEMONS) {
+            world.start(instance);
+        }
+        world
+    }
+
+    fn start(&mut self, instance: usize) {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let parts = Parts {
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            invoke: Arc::clone(&self.guests) as Arc<dyn Invoke>,
+            clock: Arc::new(self.clock.clone()),
+            versions: versions(&self.workflows[0], &self.workflows[1..]),
+            settings: Settings {
+                instance: format!("instance-{instance}"),
+                slots: self.rng.random_range(1..9),
+                active_runs: self.rng.random_range(1..9),
+                batch: self.rng.random_range(1..9),
+                ..settings()
+            },
+        };
+        let engine = runtime.block_on(async { Engine::new(parts).start() });
+        self.daemons.push(Daemon {
+            runtime,
+            engine,
+            instance,
+            frozen_until: None,
+        });
+    }
+
+    fn any(&mut self) -> Option<usize> {
+        let many = self.daemons.len();
+        (many > 0).then(|| self.rng.random_range(0..many))
+    }
+
+    fn happens(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    /// Polls a daemon's tasks that many times.
+    fn drive(&mut self, at: usize, polls: usize) {
+        let now = self.clock.now();
+        let daemon = &mut self.daemons[at];
+        if daemon.frozen_until.is_some_and(|until| until > now) {
+            return;
+        }
+        daemon.frozen_until = None;
+        daemon.runtime.block_on(async {
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    fn trigger(&mut self) {
+        let Some(at) = self.any() else { return };
+        self.triggers += 1;
+        let mut wanted = request(&self.workflows[self.rng.random_range(0..self.workflows.len())]);
+        // Some callers try again with the same key.
+        wanted.idempotency_key =
+            (self.rng.random_range(0..3) == 0).then(|| format!("key {}", self.triggers / 2));
+        let (engine, acknowledged) = (
+            self.daemons[at].engine.clone(),
+            Arc::clone(&self.acknowledged),
+        );
+        self.daemons[at].runtime.spawn(async move {
+            if let Ok(accepted) = engine.trigger(wanted).await {
+                acknowledged.lock().unwrap().push(accepted.run_id);
+            }
+        });
+    }
+
+    fn cancel(&mut self) {
+        let runs: Vec<_> = self.store.tables().runs.keys().copied().collect();
+        if let (Some(at), false) = (self.any(), runs.is_empty()) {
+            let run = runs[self.rng.random_range(0..runs.len())];
+            let engine = self.daemons[at].engine.clone();
+            self.daemons[at].runtime.spawn(async move {
+                // Whether it was ordered shows in how the run ends.
+                let _ = engine.cancel(run, "the storm").await;
+            });
+        }
+    }
+
+    fn storm(&mut self) {
+        if self.triggers < RUNS && self.happens(self.weather.trigger) {
+            self.trigger();
+        }
+        if self.happens(self.weather.cancel) {
+            self.cancel();
+        }
+        if self.happens(self.weather.kill)
+            && let Some(at) = self.any()
+        {
+            let dead = self.daemons.swap_remove(at);
+            let instance = dead.instance;
+            drop(dead);
+            if self.rng.random_range(0..3) > 0 {
+                self.start(instance);
+            }
+        }
+        if self.happens(self.weather.freeze)
+            && let Some(at) = self.any()
+        {
+            let seconds = [1, 20, 45, 90][self.rng.random_range(0..4)];
+            let until = self.clock.now().after(Duration::from_secs(seconds));
+            self.daemons[at].frozen_until = Some(until);
+        }
+        if self.happens(self.weather.drain)
+            && let Some(at) = self.any()
+        {
+            let engine = self.daemons[at].engine.clone();
+            let grace = Duration::from_millis(self.rng.random_range(0..3_000));
+            self.daemons[at].runtime.spawn(async move {
+                engine.drain(grace).await;
+            });
+        }
+        if self.happens(self.weather.store_away) {
+            let away = self.rng.random_range(0..3) == 0;
+            self.store.tables().down = away;
+        }
+        let fault = match self.happens(self.weather.fault) {
+            true => [
+                Some(Fault::Before),
+                Some(Fault::AfterButError),
+                Some(Fault::Full),
+            ][self.rng.random_range(0..3)],
+            false => None,
+        };
+        if let Some(fault) = fault {
+            self.store.fail_next(fault);
+        }
+    }
+
+    fn run(mut self) {
+        for _ in 0..STORM {
+            self.storm();
+            if let Some(at) = self.any() {
+                let polls = self.rng.random_range(1..30);
+                self.drive(at, polls);
+            }
+            let by = [0, 0, 1, 30, 700, 4_000][self.rng.random_range(0..6)];
+            self.clock.advance(Duration::from_millis(by));
+        }
+        self.clear();
+        self.judge();
+    }
+
+    /// The weather clears: everything that was acknowledged must come to its end.
+    fn clear(&mut self) {
+        self.store.tables().down = false;
+        self.start(DAEMONS);
+        for _ in 0..CALM {
+            for at in 0..self.daemons.len() {
+                self.daemons[at].frozen_until = None;
+                self.drive(at, 40);
+            }
+            if self.has_ended() {
+                return;
+            }
+            self.clock.advance(Duration::from_millis(500));
+        }
+        let tables = self.store.tables();
+        let open: Vec<_> = tables
+            .runs
+            .values()
+            .filter(|run| !run.status.is_final())
+            .map(|run| (run.run_id, run.status, run.owner, run.lease_epoch))
+            .collect();
+        panic!("seed {}: these runs do not end: {open:?}", self.seed);
+    }
+
+    fn has_ended(&self) -> bool {
+        let acknowledged = self.acknowledged.lock().unwrap();
+        let tables = self.store.tables();
+        let ended = |run: &RunId| {
+            tables
+                .runs
+                .get(run)
+                .is_some_and(|row| row.status.is_final())
+        };
+        acknowledged.iter().all(ended) && tables.runs.values().all(|row| row.status.is_final())
+    }
+
+    fn judge(&self) {
+        let outside = self.guests.outside.lock().unwrap();
+        let tables = self.store.tables();
+        let mut wrong = outside.complaints.clone();
+        let mut outputs: HashMap<TaskRunId, u32> = HashMap::new();
+        for io in tables.io.values().filter(|io| io.kind == IoKind::Output) {
+            *outputs.entry(io.task_run_id).or_default() += 1;
+        }
+        for task in tables.tasks.values() {
+            let mut attempts: Vec<_> = tables
+                .attempts
+                .values()
+                .filter(|attempt| attempt.task_run_id == task.task_run_id)
+                .collect();
+            attempts.sort_by_key(|attempt| attempt.number);
+            wrong.extend(faults_of(
+                task,
+                &attempts,
+                outputs.get(&task.task_run_id).copied(),
+            ));
+            let habit = self.guests.habits[task.task.as_str()];
+            let is_module = !(task.item_index == -1 && attempts.is_empty());
+            if self.calm && is_module && task.status == Status::Succeeded {
+                let expected = habit.failures as usize + 1;
+                if attempts.len() != expected {
+                    wrong.push(format!(
+                        "{}: {} attempts in fair weather instead of {expected}",
+                        task.task,
+                        attempts.len()
+                    ));
+                }
+            }
+        }
+        if self.calm {
+            // One effect an attempt: nothing ran that was not recorded.
+            let effects: u32 = outside.effects.values().sum();
+            if effects as usize != tables.attempts.len() {
+                wrong.push(format!(
+                    "{effects} effects of {} attempts",
+                    tables.attempts.len()
+                ));
+            }
+        }
+        let keyed = tables
+            .runs
+            .values()
+            .filter_map(|run| run.idempotency_key.as_ref());
+        let mut keys = HashSet::new();
+        wrong.extend(
+            keyed
+                .filter(|key| !keys.insert((*key).clone()))
+                .map(|key| format!("two runs have the key {key}")),
+        );
+        assert!(
+            wrong.is_empty(),
+            "seed {}: {} faults:\n{}",
+            self.seed,
+            wrong.len(),
+            wrong.join("\n")
+        );
+    }
+}
+
+/// What is wrong with the record of a task run that has ended.
+fn faults_of(task: &TaskRunRow, attempts: &[&AttemptRow], outputs: Option<u32>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut complain = |what: String| wrong.push(format!("{} {}: {what}", task.run_id, task.task));
+    if !task.status.is_final() {
+        complain(format!("left {}", task.status));
+    }
+    if outputs.unwrap_or(0) > 1 {
+        complain(format!("{outputs:?} outputs"));
+    }
+    if (task.status == Status::Succeeded) != (task.output_io_id.is_some()) {
+        complain(format!(
+            "{} with output {:?}",
+            task.status, task.output_io_id
+        ));
+    }
+    for (position, attempt) in attempts.iter().enumerate() {
+        if attempt.number as usize != position + 1 {
+            complain(format!("attempt {} stands at {position}", attempt.number));
+        }
+        if !attempt.status.is_final() && attempt.status != Status::Interrupted {
+            complain(format!(
+                "attempt {} left {}",
+                attempt.number, attempt.status
+            ));
+        }
+    }
+    if !attempts.is_sorted_by_key(|attempt| attempt.lease_epoch) {
+        complain("an older owner began a later attempt".to_owned());
+    }
+    let successes = attempts
+        .iter()
+        .filter(|attempt| attempt.status == Status::Succeeded);
+    if successes.count() > 1 {
+        complain("succeeded twice".to_owned());
+    }
+    let late = attempts
+        .iter()
+        .position(|attempt| attempt.status == Status::Succeeded);
+    if late.is_some_and(|at| at + 1 != attempts.len()) {
+        complain("an attempt after it had succeeded".to_owned());
+    }
+    wrong
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_storm_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
+        World::new(seed).run();
+    }
+}
+
+/// What the storms of some seeds came to.
+fn storms(seeds: u64, lax: bool) -> (usize, usize, usize, usize) {
+    let (mut runs, mut fenced, mut interrupted, mut faults) = (0, 0, 0, 0);
+    for seed in 0..seeds {
+        let world = World::new(seed);
+        let store = Arc::clone(&world.store);
+        store.tables().lax = lax;
+        let judged = std::panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+        faults += usize::from(judged.is_err());
+        let tables = store.tables();
+        runs += tables.runs.len();
+        fenced += tables.fenced;
+        let cut = |attempt: &&AttemptRow| attempt.status == Status::Interrupted;
+        interrupted += tables.attempts.values().filter(cut).count();
+    }
+    (runs, fenced, interrupted, faults)
+}
+
+#[test]
+fn the_storms_cut_attempts_off_and_wake_zombies() {
+    let (runs, fenced, interrupted, faults) = storms(60, false);
+    assert!(
+        runs > 200 && fenced > 20 && interrupted > 50,
+        "{runs} {fenced} {interrupted}"
+    );
+    assert_eq!(faults, 0);
+}
+
+#[test]
+fn the_judge_sees_what_zombies_do_to_a_store_without_a_fence() {
+    let (_, _, _, faults) = storms(60, true);
+    assert!(faults > 0);
+}
+
+#[test]
+fn the_lease_of_the_simulated_store_is_that_of_the_real_ones() {
+    // A frozen daemon of the storm must sometimes lose its runs and sometimes keep them.
+    assert!(LEASE > Duration::from_secs(20) && LEASE < Duration::from_secs(45));
+}
