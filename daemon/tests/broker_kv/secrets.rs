@@ -370,9 +370,117 @@ async fn a_wrong_key_is_told_with_the_secret_and_the_keys_name_and_harms_no_othe
     let listed = process.listed();
     assert!(listed[0].problem.as_ref().unwrap().contains(&id));
     assert_eq!(listed[1].problem, None);
-    // It can be set anew, with the key there is.
-    assert_eq!(process.set("geheim-anew").await, 2);
+    // A wrong key seals nothing: the value would be lost with the right one's return.
+    for secret in ["KEY", "NEW"] {
+        let (secret, value) = (name(secret), SecretString::from("geheim-lost"));
+        let set = process.secrets.set(ROOT, &secret, &value, "test");
+        let refused = set.await.unwrap_err();
+        assert!(matches!(refused, TableError::Foreign { .. }));
+        let text = refused.to_string();
+        for part in [
+            &format!("KEY (key {id})"),
+            "flowweaver secret delete",
+            "missing keys back",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    let (_, rows) = world.store.secrets().await.unwrap();
+    assert_eq!((rows.len(), rows[0].revision), (1, 1));
+    // Given up, it can be set anew with the key there is.
+    let given_up = process.secrets.delete(ROOT, &name("KEY"), "test").await;
+    assert!(given_up.unwrap());
+    process.set("geheim-anew").await;
     assert_eq!(world.sends(&process).await.unwrap(), "geheim-anew");
+}
+
+#[tokio::test]
+async fn nothing_is_encrypted_while_the_key_file_cannot_be_read() {
+    let world = World::new().await;
+    let right = key();
+    let path = world.folder.path().join("keys");
+    world.write("keys", &right);
+    let sources = SecretSources {
+        key_file: Some(path.clone()),
+        ..world.sources(&[])
+    };
+    let process = world.process(sources).await;
+    process.set("geheim").await;
+    let before = world.store.secrets().await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let (secret, value) = (name("KEY"), SecretString::from("geheim-lost"));
+    for (breaks, cure) in [
+        (None, "flowweaver secret key"),
+        (Some("no key"), "not a key"),
+        (Some(""), "holds 0 keys"),
+    ] {
+        if let Some(text) = breaks {
+            world.write("keys", text);
+        }
+        let set = process.secrets.set(ROOT, &secret, &value, "test");
+        for refused in [
+            set.await.map(|_| ()),
+            process.secrets.rekey("test").await.map(|_| ()),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, TableError::Keys(_)), "{refused}");
+            let text = refused.to_string();
+            assert!(
+                text.contains("nothing was changed")
+                    && text.contains(cure)
+                    && text.contains("keys"),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!(world.store.secrets().await.unwrap(), before);
+    // What was open stays open, and the key's return is enough.
+    assert_eq!(world.sends(&process).await.unwrap(), "geheim");
+    world.write("keys", &right);
+    process.set("geheim-new").await;
+    assert_eq!(world.sends(&process).await.unwrap(), "geheim-new");
+}
+
+#[tokio::test]
+async fn a_value_that_is_too_short_is_told_when_it_is_set_and_in_the_list() {
+    let world = World::new().await;
+    let key = key();
+    let process = world.process(world.sources(&with_key(&key))).await;
+    for (value, short) in [("abc", true), ("가", true), ("abcd", false)] {
+        let value = SecretString::from(value);
+        let set = process
+            .secrets
+            .set(ROOT, &name("KEY"), &value, "test")
+            .await
+            .unwrap();
+        let listed = process.listed().remove(0);
+        assert_eq!(set.problem, listed.problem);
+        assert_eq!(set.problem.is_some(), short, "{:?}", set.problem);
+        if let Some(problem) = set.problem {
+            assert!(problem.contains("fewer than 4 bytes"), "{problem}");
+        }
+        assert_eq!(world.sends(&process).await.is_err(), short);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_others_can_read_is_listed_with_the_cure_until_it_is_mended() {
+    let world = World::new().await;
+    world.write("files/KEY", "geheim");
+    let path = world.folder.path().join("files/KEY");
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    let process = world.process(world.sources(&[])).await;
+    let warned = || process.listed().remove(0).warning;
+    let cure = format!("chmod 600 {}", path.display());
+    assert!(warned().unwrap().contains(&cure), "{:?}", warned());
+    // It is used all the same, and a second look finds nothing else.
+    assert_eq!(world.sends(&process).await.unwrap(), "geheim");
+    process.secrets.refresh().await;
+    assert!(warned().unwrap().contains("0666"), "{:?}", warned());
+    mode(0o600);
+    process.secrets.refresh().await;
+    assert_eq!(warned(), None);
 }
 
 #[tokio::test]
@@ -425,12 +533,15 @@ async fn keys_are_rotated_in_their_file_and_the_old_one_goes_when_nothing_needs_
     // A file that breaks leaves the keys that were there.
     world.write("keys", "no key");
     world.clock.advance(LOOK_AGAIN);
-    process.set("geheim-still").await;
-    assert_eq!(world.sends(&process).await.unwrap(), "geheim-still");
+    assert_eq!(world.sends(&process).await.unwrap(), "geheim");
     // A row whose key is gone is told and left alone.
     world.write("keys", &key());
     let done = process.secrets.rekey("test").await.unwrap();
-    let names: Vec<_> = done.failed.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = done
+        .failed
+        .iter()
+        .map(|failed| failed.name.as_str())
+        .collect();
     assert_eq!(names, ["KEY", "OTHER"]);
     assert_eq!(world.store.secrets().await.unwrap().1.len(), 2);
 }
