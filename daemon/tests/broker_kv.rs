@@ -12,6 +12,8 @@ mod broker_world;
 
 #[path = "broker_kv/attacks.rs"]
 mod attacks;
+#[path = "broker_kv/keys.rs"]
+mod keys;
 #[path = "broker_kv/secrets.rs"]
 mod secrets;
 
