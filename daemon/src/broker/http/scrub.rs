@@ -8,9 +8,10 @@
 //! that is why a grant names the servers that get one.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
+use super::sign::WEBHOOK_PREFIX;
 use crate::broker::secret::INJECTED_BYTES_MIN;
 
 /// What the guest sees instead.
@@ -173,6 +174,14 @@ impl Scrubber {
 
 fn add_forms(forms: &mut Vec<Form>, secret: &str) {
     add_forms_of(forms, secret.as_bytes());
+    // A webhook's receiver works with what stands behind the prefix, and with what that means.
+    if let Some(encoded) = secret.strip_prefix(WEBHOOK_PREFIX)
+        && let Ok(key) = STANDARD.decode(encoded)
+        && key.len() >= INJECTED_BYTES_MIN
+    {
+        add_forms_of(forms, encoded.as_bytes());
+        add_forms_of(forms, &SecretSlice::from(key).expose_secret());
+    }
     if secret.is_ascii() {
         return;
     }

@@ -179,6 +179,23 @@ fn a_secret_beyond_ascii_is_found_as_latin_1_and_as_utf_8_of_that() {
 }
 
 #[test]
+fn a_webhooks_key_is_found_without_its_prefix_and_decoded() {
+    let key = "a key of 24 bytes, at least";
+    let encoded = base64::engine::general_purpose::STANDARD.encode(key);
+    let scrubber = scrubber(&[&format!("whsec_{encoded}")]);
+    for (echo, left) in [
+        (format!("[whsec_{encoded}]"), "[***]"),
+        (format!("[{encoded}]"), "[***]"),
+        (format!("[{key}]"), "[***]"),
+        (format!("[{}]", hex::encode(key)), "[***]"),
+        (format!("[{}]", hex::encode(&encoded)), "[***]"),
+        ("[whsec_]".to_owned(), "[whsec_]"),
+    ] {
+        assert_eq!(scrubber.text(&echo), left, "{echo}");
+    }
+}
+
+#[test]
 fn what_may_be_a_secret_is_not_waited_for_without_end() {
     let scrubber = scrubber(&["wJalrXUtnFEMI/K7MDENG"]);
     let (mut carry, mut out) = (Vec::new(), Vec::new());
