@@ -64,9 +64,8 @@ fn a_wrong_value_in_the_environment_is_refused_by_the_variables_name() {
     );
 }
 
-#[test]
-fn every_mistake_is_told_at_once_with_its_line_what_was_given_and_what_is_taken() {
-    let text = "\
+/// A file with a mistake of each kind.
+const MISTAKES: &str = "\
 [limts]
 timeout = \"5m\"
 [limits]
@@ -106,81 +105,86 @@ organizations = { KEY = [\"me\"] }
 [reload]
 removal_grace = 2
 ";
+
+/// The line of each, and parts of what is said and of the help.
+const TOLD: &[(usize, &str, &str)] = &[
+    (1, "there is no section [limts]", "did you mean `limits`?"),
+    (4, "[limits] timeout = 30 is not a duration", "\"30s\""),
+    (
+        5,
+        "[limits] has no key `default_timeuot`",
+        "did you mean `default_timeout`?",
+    ),
+    (6, "[limits] memory = \"64 mb\" is not a size", "MiB"),
+    (
+        7,
+        "[limits] max_parallel = 0 is not a whole number of at least 1",
+        "",
+    ),
+    (8, "[limits] cpu = \"0s\" is not a duration above zero", ""),
+    (9, "[limits] sql_concurrent: ", ""),
+    (
+        11,
+        "[store] durability = \"ful\" is not \"full\" or \"normal\"",
+        "did you mean `full`?",
+    ),
+    (
+        13,
+        "[engine] slots = \"16\" is not a whole number of at least 1",
+        "without quotes",
+    ),
+    (
+        16,
+        "[network] allow = [\"10.0.0.1\", 5] is not a list of addresses",
+        "10.0.0.0/8:443",
+    ),
+    (
+        18,
+        "[log] filter = \"a=b=c\" is not a filter",
+        "flowweaver=debug",
+    ),
+    (
+        20,
+        "[databases.blog] has no key `ulr`",
+        "did you mean `url`?",
+    ),
+    (
+        21,
+        "[databases.blog] mode = \"write\" is not \"read\" or \"read-write\"",
+        "",
+    ),
+    (23, "[databases.shop] url: ", ""),
+    (24, "[databases.empty] needs `url`", "sqlite:PATH"),
+    (25, "[databases]: \"not a name\" is not a database name", ""),
+    (
+        28,
+        "[hosts.\"a.test\"] rate = \"60\" is not a rate",
+        "60/1m",
+    ),
+    (30, "[hosts.\"b.test\"] must be a table", "rate = \"60/1m\""),
+    (32, "\"a b\" is not a variable", ""),
+    (34, "[workflows.blog] has no key `var`", "`vars`"),
+    (36, "[secrets] organizations: ", ""),
+    (38, "[reload] removal_grace = 2 is not a duration", ""),
+];
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_line_what_was_given_and_what_is_taken() {
     let (found, variables) = remarks(
-        text,
+        MISTAKES,
         &[
             ("FLOWWEAVER_ENGINE_QUEUE", "none"),
             ("FLOWWEAVER_LIMITS_TIMEUOT", "5m"),
             ("FLOWWEAVER_NETWORK_ALLOW", "[\"localhost:80\"]"),
         ],
     );
-    let expected = [
-        (1, "there is no section [limts]", "did you mean `limits`?"),
-        (4, "[limits] timeout = 30 is not a duration", "\"30s\""),
-        (
-            5,
-            "[limits] has no key `default_timeuot`",
-            "did you mean `default_timeout`?",
-        ),
-        (6, "[limits] memory = \"64 mb\" is not a size", "MiB"),
-        (
-            7,
-            "[limits] max_parallel = 0 is not a whole number of at least 1",
-            "",
-        ),
-        (8, "[limits] cpu = \"0s\" is not a duration above zero", ""),
-        (9, "[limits] sql_concurrent: ", ""),
-        (
-            11,
-            "[store] durability = \"ful\" is not \"full\" or \"normal\"",
-            "did you mean `full`?",
-        ),
-        (
-            13,
-            "[engine] slots = \"16\" is not a whole number of at least 1",
-            "without quotes",
-        ),
-        (
-            16,
-            "[network] allow = [\"10.0.0.1\", 5] is not a list of addresses",
-            "10.0.0.0/8:443",
-        ),
-        (
-            18,
-            "[log] filter = \"a=b=c\" is not a filter",
-            "flowweaver=debug",
-        ),
-        (
-            20,
-            "[databases.blog] has no key `ulr`",
-            "did you mean `url`?",
-        ),
-        (
-            21,
-            "[databases.blog] mode = \"write\" is not \"read\" or \"read-write\"",
-            "",
-        ),
-        (23, "[databases.shop] url: ", ""),
-        (24, "[databases.empty] needs `url`", "sqlite:PATH"),
-        (25, "[databases]: \"not a name\" is not a database name", ""),
-        (
-            28,
-            "[hosts.\"a.test\"] rate = \"60\" is not a rate",
-            "60/1m",
-        ),
-        (30, "[hosts.\"b.test\"] must be a table", "rate = \"60/1m\""),
-        (32, "\"a b\" is not a variable", ""),
-        (34, "[workflows.blog] has no key `var`", "`vars`"),
-        (36, "[secrets] organizations: ", ""),
-        (38, "[reload] removal_grace = 2 is not a duration", ""),
-    ];
-    for (expected, found) in expected.iter().zip(&found) {
+    for (expected, found) in TOLD.iter().zip(&found) {
         let (line, message, help) = found;
         assert_eq!(*line, expected.0, "{found:?}");
         assert!(message.contains(expected.1), "{found:?}");
         assert!(help.contains(expected.2), "{found:?}");
     }
-    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert_eq!(found.len(), TOLD.len(), "{found:#?}");
     let expected = [
         "FLOWWEAVER_ENGINE_QUEUE: [engine] queue = none is not a whole number of at least 1",
         "FLOWWEAVER_LIMITS_TIMEUOT: [limits] has no key `timeuot`; did you mean `timeout`?",

@@ -44,21 +44,6 @@ impl Guest {
         )
     }
 
-    /// `$kv-get (key, length, result at)`.
-    pub fn kv(self) -> Self {
-        self.import(
-            "kv",
-            r#"(import "flowweaver:kv/store@0.1.0" (instance $kv
-                (alias outer 1 $error (type $x))
-                (export "error" (type $e (eq $x)))
-                (type $r (record (field "value" (list u8)) (field "revision" u64)))
-                (export "entry" (type $entry (eq $r)))
-                (export "get" (func (param "key" string) (result (result (option $entry) (error $e)))))))
-            "#,
-            &[("get", "kv-get", "(param i32 i32 i32)")],
-        )
-    }
-
     /// `$network -> handle`, `$resolve (network, name, length, result at)`, `$tcp (family, result at)`,
     /// `$udp (family, result at)` and `$listening (socket) -> bool`.
     pub fn network(self) -> Self {

@@ -105,6 +105,15 @@ fn answer(mut client: TcpStream, heard: &Mutex<Vec<u8>>) -> std::io::Result<()> 
     client.write_all(&body)
 }
 
+/// The state's `get`, for a guest written by hand.
+const KV: &str = r#"(import "flowweaver:kv/store@0.1.0" (instance $kv
+    (alias outer 1 $error (type $x))
+    (export "error" (type $e (eq $x)))
+    (type $r (record (field "value" (list u8)) (field "revision" u64)))
+    (export "entry" (type $entry (eq $r)))
+    (export "get" (func (param "key" string) (result (result (option $entry) (error $e)))))))
+"#;
+
 /// A task that asks for environment, arguments, folders, its context and a key of its state, and then answers with all of
 /// its memory: what it asked for, its input, and whatever else there is.
 fn witness() -> Vec<u8> {
@@ -131,7 +140,7 @@ fn witness() -> Vec<u8> {
     guests::run(body)
         .surroundings()
         .context()
-        .kv()
+        .import("kv", KV, &[("get", "kv-get", "(param i32 i32 i32)")])
         .data(r#"(data (i32.const 256) "kept") (data (i32.const 264) "{\"memory\":\"\"}") (data (i32.const 280) "0123456789abcdef")"#)
         .bytes()
 }

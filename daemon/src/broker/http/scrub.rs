@@ -180,7 +180,7 @@ fn add_forms(forms: &mut Vec<Form>, secret: &str) {
         && key.len() >= INJECTED_BYTES_MIN
     {
         add_forms_of(forms, encoded.as_bytes());
-        add_forms_of(forms, &SecretSlice::from(key).expose_secret());
+        add_forms_of(forms, SecretSlice::from(key).expose_secret());
     }
     if secret.is_ascii() {
         return;
