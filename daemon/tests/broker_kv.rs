@@ -12,16 +12,19 @@ mod broker_world;
 
 #[path = "broker_kv/attacks.rs"]
 mod attacks;
+#[path = "broker_kv/keys.rs"]
+mod keys;
 #[path = "broker_kv/secrets.rs"]
 mod secrets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker_world::*;
 use flowweaver::broker::Broker;
 use flowweaver::broker::http::HttpRequest;
 use flowweaver::broker::identity::AttemptIdentity;
-use flowweaver::broker::kv::{CALLS_MAX, KvQuota};
+use flowweaver::broker::kv::{CALLS_MAX, KvQuota, TTL_MAX};
 use flowweaver::broker::secret::Secrets;
 use flowweaver::broker::settings::BrokerSettings;
 use flowweaver::clock::SystemClock;
@@ -103,6 +106,16 @@ async fn key_value_state_needs_its_grant_and_stays_within_the_workflow() {
             .code,
         "limit.kv-value"
     );
+    for ttl in [
+        Duration::ZERO,
+        TTL_MAX + Duration::from_millis(1),
+        Duration::from_millis(u64::MAX),
+    ] {
+        let set = writer.ctx.kv.set("k", Expect::Any, vec![], Some(ttl)).await;
+        let refused = set.unwrap_err();
+        assert_eq!(refused.code, "kv.invalid");
+        assert!(refused.message.contains("36500d"), "{refused}");
+    }
     for limit in [0, 1_001] {
         assert_eq!(
             writer.ctx.kv.keys("", None, limit).await.unwrap_err().code,

@@ -105,6 +105,7 @@ promises! {
         what_an_older_daemon_wrote_is_counted_by_the_migration;
     secrets:
         a_secret_is_written_only_over_the_revision_that_was_read,
+        a_secret_is_not_written_over_one_that_was_made_again,
         of_two_who_set_the_same_secret_one_is_told_to_read_again,
         every_change_of_a_secret_is_counted_and_nothing_else,
         secrets_of_organizations_are_apart;

@@ -48,6 +48,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     // The generated traits name the brokers' resource types.
     ("bindings", "broker"),
     ("broker", "bindings"),
+    // What an address or a database's URL must look like, its broker knows.
+    ("config", "broker"),
     // How lines look is a setting.
     ("telemetry", "config"),
     // A guest's Store data holds what the brokers own.

@@ -17,8 +17,8 @@ use super::authorize::Authorized;
 use super::problem::ApiError;
 use super::views::Envelope;
 use super::workflows;
-use crate::broker::kv::{LIST_MAX, VALUE_BYTES_MAX, valid_key};
-use crate::store::{Expect, KvSpace, KvWrite, KvWritten};
+use crate::broker::kv::{self, LIST_MAX, valid_key};
+use crate::store::{Expect, KvSpace, KvWritten};
 use crate::units::Span;
 
 /// What fits on a screen or two.
@@ -139,26 +139,15 @@ struct SetBody {
 
 impl SetBody {
     fn bytes(&mut self) -> Result<Vec<u8>, ApiError> {
-        let bytes = match (self.value.take(), self.base64.take()) {
-            (Some(text), None) => text.into_bytes(),
+        match (self.value.take(), self.base64.take()) {
+            (Some(text), None) => Ok(text.into_bytes()),
             (None, Some(text)) => STANDARD
                 .decode(text)
-                .map_err(|error| ApiError::bad_request(format!("base64: {error}")))?,
-            _ => {
-                return Err(ApiError::bad_request(
-                    "give either `value` (text) or `base64`",
-                ));
-            }
-        };
-        if bytes.len() > VALUE_BYTES_MAX {
-            let message = format!("a value has at most {VALUE_BYTES_MAX} bytes");
-            return Err(ApiError::unacceptable(
-                "limit.kv-value",
-                message,
-                Vec::new(),
-            ));
+                .map_err(|error| ApiError::bad_request(format!("base64: {error}"))),
+            _ => Err(ApiError::bad_request(
+                "give either `value` (text) or `base64`",
+            )),
         }
-        Ok(bytes)
     }
 
     fn expect(&self) -> Result<Expect, ApiError> {
@@ -186,11 +175,9 @@ pub async fn set(
     let (value, expect) = (body.bytes()?, body.expect()?);
     let space = space(&state, caller, &workflow).await?;
     let now = state.clock.now();
-    let write = KvWrite {
-        value,
-        expires_at: body.ttl.map(|Span(ttl)| now.after(ttl)),
-        quota: state.kv_quota.usage(),
-    };
+    let ttl = body.ttl.map(|Span(ttl)| ttl);
+    let write = kv::write(value, ttl, now, state.kv_quota)
+        .map_err(|(code, message)| ApiError::unacceptable(code, message, Vec::new()))?;
     let store = Arc::clone(&state.store);
     let written = store.kv_set(&space, key, expect, &write, now).await?;
     if let Some((code, message)) = state.kv_quota.refusal(written) {

@@ -54,6 +54,7 @@ fn row(secret: &Listed, used: Option<&Vec<Value>>) -> Value {
         "revision": sealed.map(|sealed| sealed.revision),
         "keyId": sealed.map(|sealed| &sealed.key_id),
         "problem": secret.problem,
+        "warning": secret.warning,
         "usedBy": used.cloned().unwrap_or_default(),
     })
 }
@@ -101,6 +102,7 @@ pub async fn set(
         "name": name,
         "revision": set.revision,
         "shadowedBy": set.shadowed_by.map(|source| source.as_str()),
+        "problem": set.problem,
     })))
 }
 
@@ -141,7 +143,7 @@ pub async fn rekey(
     let failed: Vec<Value> = done
         .failed
         .iter()
-        .map(|(name, key)| json!({ "name": name, "keyId": key }))
+        .map(|row| json!({ "name": row.name, "keyId": row.key_id, "problem": row.problem }))
         .collect();
     Ok(Envelope::of(json!({
         "keyId": done.key_id,
@@ -156,6 +158,8 @@ impl From<TableError> for ApiError {
         let text = error.to_string();
         match error {
             TableError::NoKey => Self::conflict("secret.no-key", text),
+            TableError::Keys(_) => Self::conflict("secret.no-key", text),
+            TableError::Foreign { .. } => Self::conflict("secret.other-key", text),
             TableError::Elsewhere { .. } => Self::conflict("secret.elsewhere", text),
             TableError::Contended => Self::conflict("secret.contended", text),
             TableError::Value => Self::unacceptable("secret.invalid", text, Vec::new()),

@@ -13,7 +13,7 @@ use crate::bindings::kv::store::{Entry, Host};
 use crate::clock::{Clock, Timestamp};
 use crate::store::rows::KvEntry;
 use crate::store::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, Store, StoreError};
-use crate::units::Size;
+use crate::units::{Size, Span};
 use crate::workflow::grant::KvGrant;
 
 /// Keys are names, not documents; index entries must stay small in every database.
@@ -27,6 +27,8 @@ pub const WRITES_MAX: u32 = 10_000;
 pub const CALLS_MAX: u32 = 15_000;
 /// The most keys that one call lists, as in `wit/`.
 pub const LIST_MAX: u32 = 1_000;
+/// An entry that is to last longer is one without an end; and every end can be written as a date.
+pub const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 /// What the entries of one workflow may take, whoever writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,16 +139,9 @@ impl KvCtx {
         record.sent(value.len());
         let result = async {
             self.may_write(key)?;
-            if value.len() > VALUE_BYTES_MAX {
-                let message = format!("a value has at most {VALUE_BYTES_MAX} bytes");
-                return Err(Refusal::permanent("limit.kv-value", message));
-            }
             let now = self.now();
-            let write = KvWrite {
-                value,
-                expires_at: ttl.map(|ttl| now.after(ttl)),
-                quota: self.shared.quota.usage(),
-            };
+            let write = write(value, ttl, now, self.shared.quota)
+                .map_err(|(code, message)| Refusal::permanent(code, message))?;
             let written = self
                 .shared
                 .store
@@ -290,6 +285,41 @@ pub fn valid_key(key: &str) -> Result<(), Refusal> {
         return Err(Refusal::permanent("kv.invalid", message));
     }
     Ok(())
+}
+
+/// What is to be written, whoever writes it.
+///
+/// # Errors
+/// Code and message: `limit.kv-value` for a value that is too large, `kv.invalid` for an end that is none.
+pub fn write(
+    value: Vec<u8>,
+    ttl: Option<Duration>,
+    now: Timestamp,
+    quota: KvQuota,
+) -> Result<KvWrite, (&'static str, String)> {
+    if value.len() > VALUE_BYTES_MAX {
+        let message = format!(
+            "a value has at most {}, and this one {} bytes",
+            Size(VALUE_BYTES_MAX as u64),
+            value.len()
+        );
+        return Err(("limit.kv-value", message));
+    }
+    let ends = |ttl: Duration| {
+        if !ttl.is_zero() && ttl <= TTL_MAX {
+            return Ok(now.after(ttl));
+        }
+        let message = format!(
+            "a ttl is longer than zero and at most {}; leave it out for an entry without an end, and delete one that is to end now",
+            Span(TTL_MAX)
+        );
+        Err(("kv.invalid", message))
+    };
+    Ok(KvWrite {
+        value,
+        expires_at: ttl.map(ends).transpose()?,
+        quota: quota.usage(),
+    })
 }
 
 fn unavailable(error: StoreError) -> Refusal {

@@ -112,7 +112,7 @@ pub enum KvCommand {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Show a key's value.
+    /// Show a key's value: text as it is, anything else, and text that begins with `base64:`, as base64.
     Get {
         /// The workflow.
         workflow: WorkflowName,
@@ -125,9 +125,9 @@ pub enum KvCommand {
         workflow: WorkflowName,
         /// The key.
         key: String,
-        /// The value [default: standard input].
+        /// The value; after `base64:` it is base64 [default: standard input, as it is].
         value: Option<String>,
-        /// Remove it after this time: 30s, 12h, 90d.
+        /// Remove it after this time: 30s, 12h, 90d; at most a hundred years.
         #[arg(long)]
         ttl: Option<Span>,
         /// Only if the key is at this revision, or `absent`.

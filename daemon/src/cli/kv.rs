@@ -70,11 +70,32 @@ fn entry(workflow: &WorkflowName, key: &str) -> String {
     path(workflow, "/entry", &[("key", key)])
 }
 
-/// The value given, or standard input, which may be any bytes.
+/// What stands before a value that is written in base64. `get` writes text that begins with it in base64 as well, and
+/// `set` reads it, so that what one shows the other takes.
+const BASE64: &str = "base64:";
+
+/// The value given, or standard input, which may be any bytes and is taken as it is.
 fn value_body(value: Option<String>) -> Result<Value, CliError> {
-    if let Some(value) = value {
-        return Ok(json!({ "value": value }));
+    match value {
+        Some(value) => argument(&value),
+        None => standard_input(),
     }
+}
+
+fn argument(value: &str) -> Result<Value, CliError> {
+    let Some(encoded) = value.strip_prefix(BASE64) else {
+        return Ok(json!({ "value": value }));
+    };
+    if let Err(error) = STANDARD.decode(encoded) {
+        let message = format!(
+            "what follows `{BASE64}` is not base64 ({error}). A text that begins so is given on standard input: printf %s 'TEXT' | flowweaver kv set WORKFLOW KEY"
+        );
+        return Err(CliError::new(Exit::Usage, message));
+    }
+    Ok(json!({ "base64": encoded }))
+}
+
+fn standard_input() -> Result<Value, CliError> {
     let mut bytes = Vec::new();
     std::io::stdin()
         .take(VALUE_BYTES_MAX as u64 + 1)
@@ -136,10 +157,12 @@ async fn get(client: &Client, path: &str, json: bool) -> Result<Exit, CliError> 
     if json {
         return Ok(print::value(&entry));
     }
-    match entry.get("value").and_then(Value::as_str) {
-        Some(text) => print::line(&shown(text)),
-        None => print::line(&format!("base64:{}", print::text(&entry, "base64"))),
-    }
+    let text = entry.get("value").and_then(Value::as_str);
+    print::line(&match text {
+        Some(text) if text.starts_with(BASE64) => format!("{BASE64}{}", STANDARD.encode(text)),
+        Some(text) => shown(text),
+        None => format!("{BASE64}{}", print::text(&entry, "base64")),
+    });
     print::aside(&facts(&entry));
     Ok(Exit::Ok)
 }

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 
-use crate::config::{self, Settings};
+use crate::config::{self, Loaded};
+use crate::diagnostic;
 use args::{Arguments, Command, SecretCommand};
 
 /// Parses the process's arguments, runs the command and says how it went.
@@ -49,7 +50,7 @@ pub fn main() -> Exit {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let loaded = config::load(arguments.config.as_deref(), environment);
-    let (settings, environment) = match loaded {
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return Exit::Usage.because(error),
     };
@@ -57,20 +58,24 @@ pub fn main() -> Exit {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(arguments, settings, environment)),
+        Ok(runtime) => runtime.block_on(dispatch(arguments, loaded)),
         Err(error) => Exit::Unreachable.because(error),
     }
 }
 
-async fn dispatch(
-    arguments: Arguments,
-    settings: Settings,
-    environment: BTreeMap<String, String>,
-) -> Exit {
+async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
     let json = arguments.json;
+    let Loaded {
+        settings,
+        environment,
+        warnings,
+    } = loaded;
     let result = match arguments.command {
-        Command::Serve => return serve::serve(settings, environment).await,
+        Command::Serve => return serve::serve(settings, environment, &warnings).await,
         Command::Check(command) => {
+            if !warnings.is_empty() {
+                print::aside(&diagnostic::render(&warnings));
+            }
             return check::check(&settings, &environment, &command, json).await;
         }
         Command::CompileModule(orders) => return compile_module::compile_module(&orders),

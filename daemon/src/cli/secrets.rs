@@ -66,6 +66,12 @@ async fn set(client: &Client, name: &SecretName, json: bool) -> Result<Exit, Cli
             "warning: the {shadow} has a {name} too, and that one is used"
         ));
     }
+    let problem = print::text(&answer, "problem");
+    if !problem.is_empty() {
+        print::aside(&format!(
+            "warning: {name} {problem}: requests that need it are refused"
+        ));
+    }
     let revision = answer.get("revision").unwrap_or(&Value::Null);
     Ok(said(
         json,
@@ -106,9 +112,9 @@ async fn rekey(client: &Client, json: bool) -> Result<Exit, CliError> {
     let failed = rows(&answer, "failed");
     for row in failed {
         print::aside(&format!(
-            "warning: {} was encrypted with the key {}, which the daemon does not have; it stays as it is",
+            "warning: {} {}; it stays as it is",
             print::text(row, "name"),
-            print::text(row, "keyId"),
+            print::text(row, "problem"),
         ));
     }
     let number = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -157,6 +163,10 @@ async fn list(client: &Client, json: bool) -> Result<Exit, CliError> {
         let problem = print::text(secret, "problem");
         if !problem.is_empty() {
             print::line(&format!("  cannot be used: it {}", shown(problem)));
+        }
+        let warning = print::text(secret, "warning");
+        if !warning.is_empty() {
+            print::line(&format!("  warning: its file {}", shown(warning)));
         }
     }
     for secret in rows(&answer, "missing") {

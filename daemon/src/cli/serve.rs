@@ -9,15 +9,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::Exit;
 use crate::config::Settings;
 use crate::daemon::Daemon;
+use crate::diagnostic::Diagnostic;
 use crate::telemetry;
 
 /// A client that does not read its answer keeps the daemon no longer than this.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Starts, serves until SIGTERM or SIGINT, drains, and says how it went.
-pub async fn serve(settings: Settings, environment: BTreeMap<String, String>) -> Exit {
+pub async fn serve(
+    settings: Settings,
+    environment: BTreeMap<String, String>,
+    warnings: &[Diagnostic],
+) -> Exit {
     if let Err(error) = telemetry::start(&settings.log) {
         return Exit::Usage.because(error);
+    }
+    for warning in warnings {
+        let (line, _) = warning.line_column();
+        tracing::warn!(file = %warning.file, line, help = warning.help, "{}", warning.message);
     }
     let mut orders = match StopOrders::listen() {
         Ok(orders) => orders,

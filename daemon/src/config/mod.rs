@@ -3,7 +3,10 @@
 //! Everything has a default and the file may be absent; `MODE` picks the defaults. What a workflow may ask for is in its own
 //! file; here the operator says how much of it is given.
 
+mod check;
+mod decode;
 mod hosts;
+mod keys;
 mod profile;
 mod sections;
 #[cfg(test)]
@@ -20,11 +23,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde::Deserialize;
-
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{self, Diagnostic};
+use decode::Reading;
+use keys::{Form, Section};
 use profile::Profile;
 
 /// The file's usual name, looked for in the working folder.
@@ -48,10 +50,19 @@ pub enum ConfigError {
         /// Why.
         cause: io::Error,
     },
-    /// The file says something that is not a setting.
-    #[error("{0}")]
-    Invalid(Box<Diagnostic>),
-    /// A variable says something that is not a setting.
+    /// The file, or variables over it, say what is not a setting: all of it.
+    #[error(
+        "the settings cannot be used\n\n{}{}",
+        diagnostic::render(file),
+        lines(variables)
+    )]
+    Invalid {
+        /// What is wrong in the file; warnings too.
+        file: Vec<Diagnostic>,
+        /// What is wrong with variables, each in one sentence that names it.
+        variables: Vec<String>,
+    },
+    /// A variable that picks the settings says something else.
     #[error("the environment variable {variable}: {message}")]
     Variable {
         /// Its name.
@@ -61,13 +72,33 @@ pub enum ConfigError {
     },
 }
 
+fn lines(sentences: &[String]) -> String {
+    let lines = sentences
+        .iter()
+        .map(|sentence| format!("error: {sentence}\n"));
+    lines.collect()
+}
+
+/// Settings, and what comes with them.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// The variables; in development those of `.env` are among them.
+    pub environment: BTreeMap<String, String>,
+    /// What is odd in the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
 /// Reads the settings: `file` if given (then it must exist), else [`FILE_NAME`] if it is there,
 /// else defaults; and `environment` over them. Relative paths are relative to the file's folder.
-/// Answers the variables too: in development those of `.env` are among them.
+///
+/// # Errors
+/// All mistakes of the file and the variables at once.
 pub fn load(
     file: Option<&Path>,
     environment: BTreeMap<String, String>,
-) -> Result<(Settings, BTreeMap<String, String>), ConfigError> {
+) -> Result<Loaded, ConfigError> {
     let path = file.unwrap_or(Path::new(FILE_NAME));
     let folder = path.parent().unwrap_or(Path::new(""));
     let (profile, environment) = profile::surroundings(environment, folder)?;
@@ -81,9 +112,14 @@ pub fn load(
             });
         }
     };
-    let mut settings = parse(path, &text, profile, &environment)?;
+    let (mut settings, mut reading) = parse(path, &text, profile, &environment)?;
     settings.rebase(folder);
-    Ok((settings, environment))
+    check::missing_files(&settings, &mut reading);
+    Ok(Loaded {
+        settings,
+        environment,
+        warnings: reading.report.finish(),
+    })
 }
 
 fn parse(
@@ -91,53 +127,20 @@ fn parse(
     text: &str,
     profile: Profile,
     environment: &BTreeMap<String, String>,
-) -> Result<Settings, ConfigError> {
-    let invalid = |error: &toml::de::Error| {
-        ConfigError::Invalid(Box::new(Diagnostic {
-            severity: Severity::Error,
-            file: path.display().to_string().into(),
-            text: Arc::from(text),
-            span: error.span().unwrap_or(0..0),
-            message: error.message().trim_end_matches('.').to_owned(),
-            help: None,
-        }))
-    };
-    let settings: Settings = toml::from_str(text).map_err(|error| invalid(&error))?;
-    let overrides = overrides(environment);
-    if overrides.is_empty() && profile.defaults().is_empty() {
-        return Ok(settings);
+) -> Result<(Settings, Reading), ConfigError> {
+    let file = path.display().to_string();
+    let (mut settings, mut reading) = decode::read(&file, text, profile, environment)?;
+    check::ceilings(&mut settings, &mut reading);
+    if reading.has_errors() {
+        return Err(reading.into_error());
     }
-    let mut table: toml::Table = toml::from_str(text).map_err(|error| invalid(&error))?;
-    for (section, key, value) in profile.defaults() {
-        let section = table
-            .entry(*section)
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        if let Some(section) = section.as_table_mut() {
-            section
-                .entry(*key)
-                .or_insert_with(|| toml::Value::String((*value).to_owned()));
-        }
-    }
-    for (variable, section, key, value) in overrides {
-        let wrong = |message: String| ConfigError::Variable {
-            variable: variable.clone(),
-            message,
-        };
-        let target = table
-            .entry(section.clone())
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        let Some(target) = target.as_table_mut() else {
-            return Err(wrong(format!("`{section}` is not a section")));
-        };
-        target.insert(key, value);
-        Settings::deserialize(table.clone()).map_err(|error| wrong(error.message().to_owned()))?;
-    }
-    Settings::deserialize(table).map_err(|error| invalid(&error))
+    Ok((settings, reading))
 }
 
-/// The overrides in the environment, as (variable, section, key, value). A value that reads as a
-/// TOML number, boolean or array is one; everything else is text.
-fn overrides(environment: &BTreeMap<String, String>) -> Vec<(String, String, String, toml::Value)> {
+/// The overrides in the environment, as (variable, section, key, text).
+fn overrides(
+    environment: &BTreeMap<String, String>,
+) -> Vec<(String, &'static Section, String, String)> {
     let mut found = Vec::new();
     for (variable, value) in environment {
         let Some(rest) = variable.strip_prefix(PREFIX) else {
@@ -149,16 +152,11 @@ fn overrides(environment: &BTreeMap<String, String>) -> Vec<(String, String, Str
         let Some((section, key)) = rest.split_once('_') else {
             continue;
         };
-        let section = section.to_ascii_lowercase();
-        if !sections::FLAT_SECTIONS.contains(&section.as_str()) {
-            continue;
+        let section = keys::section(&section.to_ascii_lowercase());
+        if let Some(section) = section.filter(|section| section.form == Form::Flat) {
+            let (variable, key) = (variable.clone(), key.to_ascii_lowercase());
+            found.push((variable, section, key, value.clone()));
         }
-        let literal = toml::from_str::<toml::Table>(&format!("value = {value}"))
-            .ok()
-            .and_then(|mut table| table.remove("value"))
-            .filter(|value| !value.is_datetime());
-        let value = literal.unwrap_or_else(|| toml::Value::String(value.clone()));
-        found.push((variable.clone(), section, key.to_ascii_lowercase(), value));
     }
     found
 }

@@ -13,11 +13,6 @@ use crate::id::{DatabaseName, OrganizationId, SecretName, VariableName, Workflow
 use crate::units::{Size, Span};
 use crate::workflow::environment::Ceilings;
 
-/// The sections that environment variables may override, because their keys are plain.
-pub(super) const FLAT_SECTIONS: &[&str] = &[
-    "paths", "store", "limits", "engine", "network", "secrets", "log", "reload",
-];
-
 /// Everything the operator decides.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -499,7 +499,7 @@ impl StateStore for FakeStore {
     async fn secret_changes(&self) -> Result<u64, StoreError> {
         Err(unused())
     }
-    async fn secret_put(&self, _: &SecretRow, _: Option<u64>) -> Result<bool, StoreError> {
+    async fn secret_put(&self, _: &SecretRow, _: Option<&SecretRow>) -> Result<bool, StoreError> {
         Err(unused())
     }
     async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {

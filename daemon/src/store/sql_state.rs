@@ -89,11 +89,12 @@ insert into "secret" ("secret_id", "organization_id", "name", "revision", "key_i
   "created_at", "created_by", "updated_at", "updated_by")
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict ("organization_id", "name") do nothing"#;
 
-/// Seals a secret anew if it still is at revision $9.
+/// Seals a secret anew if its row still is the one that was read: a secret that was deleted and made again
+/// comes to the same revision, but never to the same nonce.
 pub(super) const SECRET_RESEALED: &str = r#"
 update "secret" set "revision" = $3, "key_id" = $4, "nonce" = $5, "ciphertext" = $6,
   "updated_at" = $7, "updated_by" = $8
-where "organization_id" = $1 and "name" = $2 and "revision" = $9"#;
+where "organization_id" = $1 and "name" = $2 and "revision" = $9 and "nonce" = $10 and "ciphertext" = $11"#;
 
 /// Removes a secret.
 pub(super) const SECRET_GONE: &str =

@@ -75,9 +75,13 @@ pub trait StateStore: Send + Sync + 'static {
     /// How many changes of secrets there have been.
     async fn secret_changes(&self) -> Result<u64, StoreError>;
 
-    /// Writes a sealed secret where the one before has this revision (none: where there is none);
-    /// answers whether it did.
-    async fn secret_put(&self, row: &SecretRow, before: Option<u64>) -> Result<bool, StoreError>;
+    /// Writes a sealed secret where the row still is `before`, by revision, nonce and ciphertext (none:
+    /// where there is none); answers whether it did.
+    async fn secret_put(
+        &self,
+        row: &SecretRow,
+        before: Option<&SecretRow>,
+    ) -> Result<bool, StoreError>;
 
     /// Removes a sealed secret; answers whether it was there.
     async fn secret_delete(

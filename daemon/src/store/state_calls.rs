@@ -274,7 +274,7 @@ macro_rules! state_store {
         async fn secret_put(
             db: &mut Db,
             row: SecretRow,
-            before: Option<u64>,
+            before: Option<SecretRow>,
         ) -> Result<bool, Fault> {
             let (created_by, updated_by) = (stored(&row.created_by), stored(&row.updated_by));
             let appears = before.is_none();
@@ -299,7 +299,10 @@ macro_rules! state_store {
                 .bind(row.updated_at.as_micros())
                 .bind(updated_by.into_owned());
             if let Some(before) = before {
-                put = put.bind(whole(before)?);
+                put = put
+                    .bind(whole(before.revision)?)
+                    .bind(before.nonce)
+                    .bind(before.ciphertext);
             }
             let done = put.execute(&mut *db).await.map_err(fault)?;
             changed(db, done.rows_affected()).await
@@ -422,9 +425,9 @@ macro_rules! state_store {
             async fn secret_put(
                 &self,
                 row: &SecretRow,
-                before: Option<u64>,
+                before: Option<&SecretRow>,
             ) -> Result<bool, StoreError> {
-                let row = row.clone();
+                let (row, before) = (row.clone(), before.cloned());
                 self.write(move |c| Box::pin(secret_put(c, row, before)))
                     .await
             }

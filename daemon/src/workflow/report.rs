@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 const REMARKS_MAX: usize = 200;
 
 /// The remarks about one file.
-pub(super) struct Report {
+pub(crate) struct Report {
     file: Arc<str>,
     text: Arc<str>,
     /// Where each line ends: grants ask for their line, and a file has many.
@@ -24,17 +24,17 @@ struct Entry {
 }
 
 /// The remark just made, to which a cure may be added.
-pub(super) struct Remark<'r>(&'r mut Entry);
+pub(crate) struct Remark<'r>(&'r mut Entry);
 
 impl Remark<'_> {
     /// Adds the cure.
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         self.0.diagnostic.help = Some(help.into());
         self
     }
 
     /// Adds "did you mean …?" when a candidate is close, else lists them when there are few.
-    pub(super) fn suggest<'c>(
+    pub(crate) fn suggest<'c>(
         self,
         word: &str,
         candidates: impl IntoIterator<Item = &'c str>,
@@ -59,14 +59,14 @@ impl Remark<'_> {
     }
 
     /// Marks it as a likely consequence of broken TOML.
-    pub(super) fn derived(self) -> Self {
+    pub(crate) fn derived(self) -> Self {
         self.0.derived = true;
         self
     }
 }
 
 impl Report {
-    pub(super) fn new(file: Arc<str>, text: Arc<str>) -> Self {
+    pub(crate) fn new(file: Arc<str>, text: Arc<str>) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
             line_ends: ends.map(|(at, _)| at).collect(),
@@ -76,7 +76,7 @@ impl Report {
         }
     }
 
-    pub(super) fn text(&self) -> &Arc<str> {
+    pub(crate) fn text(&self) -> &Arc<str> {
         &self.text
     }
 
@@ -84,11 +84,11 @@ impl Report {
         &self.file
     }
 
-    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> Remark<'_> {
+    pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> Remark<'_> {
         self.push(Severity::Error, span, message.into())
     }
 
-    pub(super) fn warning(&mut self, span: Range<usize>, message: impl Into<String>) -> Remark<'_> {
+    pub(crate) fn warning(&mut self, span: Range<usize>, message: impl Into<String>) -> Remark<'_> {
         self.push(Severity::Warning, span, message.into())
     }
 
@@ -108,7 +108,7 @@ impl Report {
     }
 
     /// Whether the file is refused.
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.list
             .iter()
             .any(|entry| entry.diagnostic.severity == Severity::Error)
@@ -116,7 +116,7 @@ impl Report {
 
     /// Drops what is likely a consequence of broken TOML: remarks so marked, and those on the
     /// lines where the TOML itself is broken. The first `syntax` remarks are about the TOML.
-    pub(super) fn drop_consequences(&mut self, syntax: usize) {
+    pub(crate) fn drop_consequences(&mut self, syntax: usize) {
         let lines: Vec<usize> = self
             .list
             .iter()
@@ -133,17 +133,17 @@ impl Report {
         });
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     /// The line of a place, from 1.
-    pub(super) fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         self.line_ends.partition_point(|end| *end < at) + 1
     }
 
     /// The remarks in the order of the file, each once, at most [`REMARKS_MAX`].
-    pub(super) fn finish(self) -> Vec<Diagnostic> {
+    pub(crate) fn finish(self) -> Vec<Diagnostic> {
         let mut list: Vec<Diagnostic> = self.list.into_iter().map(|e| e.diagnostic).collect();
         list.sort_by(|a, b| {
             (a.span.start, a.severity, a.span.end).cmp(&(b.span.start, b.severity, b.span.end))
@@ -176,7 +176,7 @@ fn pushed(list: &mut Vec<Entry>, entry: Entry) -> &mut Entry {
 }
 
 /// "did you mean …?" when one is close; "there is …" when there are few; else nothing.
-pub(super) fn suggestion<'c>(
+pub(crate) fn suggestion<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<String> {
@@ -213,7 +213,7 @@ pub(super) fn suggestion<'c>(
 }
 
 /// `a, b and c`.
-pub(super) fn listed(words: &[impl AsRef<str>]) -> String {
+pub(crate) fn listed(words: &[impl AsRef<str>]) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.as_slice() {
         [] => String::new(),

@@ -94,13 +94,13 @@ impl WorkflowSource {
     }
 }
 
-/// The parsed document, and whether its syntax was whole. None: not even tried.
-pub(super) fn parse<'t>(text: &'t str, report: &mut Report) -> Option<(DeTable<'t>, bool)> {
+/// The parsed document, and whether its syntax was whole. None: not even tried. The settings file is read so too.
+pub(crate) fn parse<'t>(text: &'t str, report: &mut Report) -> Option<(DeTable<'t>, bool)> {
     if text.len() > SOURCE_MAX {
         report.error(
             0..0,
             format!(
-                "the file is larger than {} MiB, which no workflow is",
+                "the file is larger than {} MiB; nobody writes so much by hand",
                 SOURCE_MAX >> 20
             ),
         );

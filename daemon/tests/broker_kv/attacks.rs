@@ -20,7 +20,8 @@ async fn a_row_moved_to_another_name_does_not_open() {
     let precious = rows.iter().find(|row| row.name == name("PRECIOUS"));
     let mut moved = precious.unwrap().clone();
     moved.name = name("KEY");
-    assert!(world.store.secret_put(&moved, Some(1)).await.unwrap());
+    let harmless = rows.iter().find(|row| row.name == name("KEY"));
+    assert!(world.store.secret_put(&moved, harmless).await.unwrap());
     world.clock.advance(LOOK_AGAIN);
     let denied = world.sends(&process).await.unwrap_err();
     assert!(denied.contains("does not open"), "{denied}");
@@ -36,7 +37,8 @@ async fn an_old_seal_under_a_new_revision_does_not_open() {
     let mut old = world.store.secrets().await.unwrap().1.remove(0);
     process.set("geheim-new").await;
     old.revision = 3;
-    assert!(world.store.secret_put(&old, Some(2)).await.unwrap());
+    let (_, rows) = world.store.secrets().await.unwrap();
+    assert!(world.store.secret_put(&old, rows.first()).await.unwrap());
     world.clock.advance(LOOK_AGAIN);
     let denied = world.sends(&process).await.unwrap_err();
     assert!(denied.contains("does not open"), "{denied}");

@@ -330,49 +330,45 @@ async fn a_symlink_swap_of_the_whole_folder_is_a_rotation() {
 }
 
 #[tokio::test]
-async fn without_a_key_setting_a_secret_says_how_to_make_one() {
+async fn a_value_that_is_too_short_is_told_when_it_is_set_and_in_the_list() {
     let world = World::new().await;
-    let process = world.process(world.sources(&[])).await;
-    let value = SecretString::from("geheim");
-    let refused = process
-        .secrets
-        .set(ROOT, &name("KEY"), &value, "test")
-        .await
-        .unwrap_err();
-    assert!(matches!(refused, TableError::NoKey));
-    let text = refused.to_string();
-    for part in [
-        "flowweaver secret key",
-        "key_file",
-        "FLOWWEAVER_SECRETS_KEY",
-    ] {
-        assert!(text.contains(part), "{text}");
+    let key = key();
+    let process = world.process(world.sources(&with_key(&key))).await;
+    for (value, short) in [("abc", true), ("가", true), ("abcd", false)] {
+        let value = SecretString::from(value);
+        let set = process
+            .secrets
+            .set(ROOT, &name("KEY"), &value, "test")
+            .await
+            .unwrap();
+        let listed = process.listed().remove(0);
+        assert_eq!(set.problem, listed.problem);
+        assert_eq!(set.problem.is_some(), short, "{:?}", set.problem);
+        if let Some(problem) = set.problem {
+            assert!(problem.contains("fewer than 4 bytes"), "{problem}");
+        }
+        assert_eq!(world.sends(&process).await.is_err(), short);
     }
-    assert!(matches!(
-        process.secrets.rekey("test").await,
-        Err(TableError::NoKey)
-    ));
-    assert_eq!(world.store.secrets().await.unwrap(), (0, Vec::new()));
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_told_with_the_secret_and_the_keys_name_and_harms_no_other() {
+async fn a_file_that_others_can_read_is_listed_with_the_cure_until_it_is_mended() {
     let world = World::new().await;
-    let (right, wrong) = (key(), key());
-    let before = world.process(world.sources(&with_key(&right))).await;
-    before.set("geheim").await;
-    let id = before.secrets.key_ids().remove(0);
-    world.write("files/OTHER", "geheim-other");
-    let process = world.process(world.sources(&with_key(&wrong))).await;
-    let denied = world.sends(&process).await.unwrap_err();
-    let told = format!("`KEY`, which was encrypted with the key {id}");
-    assert!(denied.contains(&told), "{denied}");
-    let listed = process.listed();
-    assert!(listed[0].problem.as_ref().unwrap().contains(&id));
-    assert_eq!(listed[1].problem, None);
-    // It can be set anew, with the key there is.
-    assert_eq!(process.set("geheim-anew").await, 2);
-    assert_eq!(world.sends(&process).await.unwrap(), "geheim-anew");
+    world.write("files/KEY", "geheim");
+    let path = world.folder.path().join("files/KEY");
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    let process = world.process(world.sources(&[])).await;
+    let warned = || process.listed().remove(0).warning;
+    let cure = format!("chmod 600 {}", path.display());
+    assert!(warned().unwrap().contains(&cure), "{:?}", warned());
+    // It is used all the same, and a second look finds nothing else.
+    assert_eq!(world.sends(&process).await.unwrap(), "geheim");
+    process.secrets.refresh().await;
+    assert!(warned().unwrap().contains("0666"), "{:?}", warned());
+    mode(0o600);
+    process.secrets.refresh().await;
+    assert_eq!(warned(), None);
 }
 
 #[tokio::test]
@@ -388,51 +384,6 @@ async fn another_processs_change_is_noticed_within_the_stated_time() {
     assert_eq!(world.sends(&two).await.unwrap(), "geheim-two");
     world.clock.advance(LOOK_AGAIN);
     assert_eq!(world.sends(&one).await.unwrap(), "geheim-two");
-}
-
-#[tokio::test]
-async fn keys_are_rotated_in_their_file_and_the_old_one_goes_when_nothing_needs_it() {
-    let world = World::new().await;
-    let (old, new) = (key(), key());
-    world.write("keys", &old);
-    let sources = SecretSources {
-        key_file: Some(world.folder.path().join("keys")),
-        ..world.sources(&[])
-    };
-    let process = world.process(sources).await;
-    process.set("geheim").await;
-    process.put("OTHER", "geheim-other").await;
-    world.write(
-        "keys",
-        &format!("{new}\n{old} # until everything is rekeyed\n"),
-    );
-    world.clock.advance(LOOK_AGAIN);
-    assert_eq!(world.sends(&process).await.unwrap(), "geheim");
-    let updated_at = process.listed()[0].updated_at;
-    world.clock.advance(LOOK_AGAIN);
-    let done = process.secrets.rekey("test").await.unwrap();
-    assert_eq!((done.rekeyed, done.current), (2, 0));
-    let again = process.secrets.rekey("test").await.unwrap();
-    assert_eq!((again.rekeyed, again.current), (0, 2));
-    assert_eq!(
-        process.listed()[0].updated_at,
-        updated_at,
-        "the value is the same"
-    );
-    world.write("keys", &new);
-    world.clock.advance(LOOK_AGAIN);
-    assert_eq!(world.sends(&process).await.unwrap(), "geheim");
-    // A file that breaks leaves the keys that were there.
-    world.write("keys", "no key");
-    world.clock.advance(LOOK_AGAIN);
-    process.set("geheim-still").await;
-    assert_eq!(world.sends(&process).await.unwrap(), "geheim-still");
-    // A row whose key is gone is told and left alone.
-    world.write("keys", &key());
-    let done = process.secrets.rekey("test").await.unwrap();
-    let names: Vec<_> = done.failed.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["KEY", "OTHER"]);
-    assert_eq!(world.store.secrets().await.unwrap().1.len(), 2);
 }
 
 #[tokio::test]

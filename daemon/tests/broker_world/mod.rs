@@ -516,7 +516,7 @@ impl StateStore for Keys {
     async fn secret_changes(&self) -> Result<u64, StoreError> {
         absent()
     }
-    async fn secret_put(&self, _: &SecretRow, _: Option<u64>) -> Result<bool, StoreError> {
+    async fn secret_put(&self, _: &SecretRow, _: Option<&SecretRow>) -> Result<bool, StoreError> {
         absent()
     }
     async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {

@@ -22,19 +22,68 @@ fn row(name: &str, revision: u64) -> SecretRow {
 
 pub async fn a_secret_is_written_only_over_the_revision_that_was_read(world: World) {
     let store = &world.store;
-    assert!(!store.secret_put(&row("A", 2), Some(1)).await.unwrap());
+    assert!(
+        !store
+            .secret_put(&row("A", 2), Some(&row("A", 1)))
+            .await
+            .unwrap()
+    );
     assert!(store.secret_put(&row("A", 1), None).await.unwrap());
     assert!(!store.secret_put(&row("A", 1), None).await.unwrap());
-    assert!(!store.secret_put(&row("A", 9), Some(8)).await.unwrap());
+    assert!(
+        !store
+            .secret_put(&row("A", 9), Some(&row("A", 8)))
+            .await
+            .unwrap()
+    );
     assert_eq!(store.secrets().await.unwrap().1, [row("A", 1)]);
     let mut next = row("A", 2);
     next.key_id = "fedcba9876543210".to_owned();
     next.ciphertext = vec![9];
     next.created_by = "whoever".to_owned();
-    assert!(store.secret_put(&next, Some(1)).await.unwrap());
+    assert!(store.secret_put(&next, Some(&row("A", 1))).await.unwrap());
     // Who made it is not changed by who sets it.
     next.created_by = "owner".to_owned();
     assert_eq!(store.secrets().await.unwrap().1, [next]);
+}
+
+pub async fn a_secret_is_not_written_over_one_that_was_made_again(world: World) {
+    let store = &world.store;
+    let read = row("A", 1);
+    let anew = SecretRow {
+        key_id: "fedcba9876543210".to_owned(),
+        ..row("A", 2)
+    };
+    assert!(store.secret_put(&read, None).await.unwrap());
+    // Deleted and set again between the reading and the writing: another value at the same revision.
+    for changed in [
+        SecretRow {
+            nonce: vec![7],
+            ..row("A", 1)
+        },
+        SecretRow {
+            ciphertext: vec![7],
+            ..row("A", 1)
+        },
+    ] {
+        let name = &read.name;
+        assert!(
+            store
+                .secret_delete(OrganizationId::ROOT, name)
+                .await
+                .unwrap()
+        );
+        assert!(store.secret_put(&changed, None).await.unwrap());
+        let counted = store.secret_changes().await.unwrap();
+        assert!(!store.secret_put(&anew, Some(&read)).await.unwrap());
+        assert_eq!(
+            store.secrets().await.unwrap(),
+            (counted, vec![changed.clone()])
+        );
+    }
+    let (_, rows) = store.secrets().await.unwrap();
+    assert!(store.secret_put(&anew, rows.first()).await.unwrap());
+    assert_eq!(store.secrets().await.unwrap().1, [anew]);
 }
 
 pub async fn of_two_who_set_the_same_secret_one_is_told_to_read_again(world: World) {
@@ -62,10 +111,16 @@ pub async fn every_change_of_a_secret_is_counted_and_nothing_else(world: World) 
             .await
             .unwrap()
     );
-    store.secret_put(&row("A", 2), Some(1)).await.unwrap();
+    store
+        .secret_put(&row("A", 2), Some(&row("A", 1)))
+        .await
+        .unwrap();
     assert_eq!(store.secret_changes().await.unwrap(), 0);
     store.secret_put(&row("A", 1), None).await.unwrap();
-    store.secret_put(&row("A", 2), Some(1)).await.unwrap();
+    store
+        .secret_put(&row("A", 2), Some(&row("A", 1)))
+        .await
+        .unwrap();
     assert_eq!(store.secret_changes().await.unwrap(), 2);
     assert!(
         store

@@ -83,3 +83,36 @@ fn a_refused_input_starts_nothing_and_says_what_is_accepted() {
     assert!(said.contains("whom") && said.contains("who"), "{said}");
     assert_eq!(rig.json(&["runs"])["data"], json!([]));
 }
+
+#[test]
+fn every_mistake_of_the_settings_is_told_at_once_and_nothing_starts() {
+    let mut rig = Rig::with_add_field();
+    rig.edit_settings(|_| {
+        "[limits]\ntimeuot = \"5m\"\nmemory = \"64 mb\"\n[databases.a]\nurl = \"postgres://u:geheim@h\"\n".to_owned()
+    });
+    rig.environment("FLOWWEAVER_ENGINE_SLOTS", "0");
+    for words in [&["serve"][..], &["check"], &["runs"], &["secret", "list"]] {
+        let refused = rig.cli(words);
+        assert_eq!(refused.status.code(), Some(2));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        for part in [
+            "flowweaver.toml:2:1",
+            "did you mean `timeout`?",
+            "flowweaver.toml:3:10",
+            "[limits] memory = \"64 mb\" is not a size",
+            "flowweaver.toml:5:7",
+            "FLOWWEAVER_ENGINE_SLOTS: [engine] slots = 0 is not a whole number of at least 1",
+        ] {
+            assert!(said.contains(part), "{words:?}, {part}: {said}");
+        }
+        assert!(!said.contains("geheim"), "{said}");
+    }
+    assert!(!rig.path("state/flowweaver.db").exists());
+
+    rig.edit_settings(|_| "[databases.blog]\nurl = \"sqlite:blog.db\"\n".to_owned());
+    rig.environment("FLOWWEAVER_ENGINE_SLOTS", "1");
+    let log = rig.start();
+    log.wait("that the database's file is missing", |line| {
+        line.contains("blog.db does not exist") && line.contains("sql.connect")
+    });
+}

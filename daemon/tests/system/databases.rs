@@ -17,13 +17,13 @@ const MARIADB: &str = "mysql://root@127.0.0.1:3306/mysql";
 const WEBHOOK_SECRET: &str = "whsec_ZGVtby13b3JsZC13ZWJob29rLXNlY3JldC0wMDAx";
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub enum Kind {
     Postgres,
     Mariadb,
 }
 
 /// A database of the test's own.
-struct Database {
+pub struct Database {
     runtime: Runtime,
     kind: Kind,
     server: String,
@@ -32,7 +32,7 @@ struct Database {
 
 impl Database {
     /// Makes one with these tables and rows. None where no server answers, said in the output.
-    fn make(kind: Kind, statements: &[&str]) -> Option<Self> {
+    pub fn make(kind: Kind, statements: &[&str]) -> Option<Self> {
         let (variable, usual) = match kind {
             Kind::Postgres => ("FLOWWEAVER_TEST_POSTGRES", POSTGRES),
             Kind::Mariadb => ("FLOWWEAVER_TEST_MARIADB", MARIADB),
@@ -56,7 +56,7 @@ impl Database {
     }
 
     /// The address of this database for the daemon.
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let mut url: url::Url = self.server.parse().unwrap();
         url.set_path(&self.name);
         url.into()

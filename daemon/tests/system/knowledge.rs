@@ -1,13 +1,10 @@
 //! What is known reaches the article, and what is secret reaches nobody.
 
-use std::fmt::Write as _;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::rig::{Rig, output, task};
+use super::canary_search::{Search, everything};
+use super::rig::{output, task};
 use super::world::{SECRETS, World, product_blog};
 
 /// So many other rows share the article's keyword with the one that matters.
@@ -101,81 +98,6 @@ fn a_fact_in_one_of_two_hundred_rows_and_one_on_a_picture_reach_the_prompt_and_t
     }
 }
 
-/// A secret as it may be found again: as it is, and in the ways that it is written on its way.
-pub fn disguises(secret: &str) -> Vec<String> {
-    let hexed = hex::encode(secret);
-    let mut percent = String::new();
-    for byte in secret.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            percent.push(char::from(byte));
-        } else {
-            write!(percent, "%{byte:02X}").unwrap();
-        }
-    }
-    vec![
-        secret.to_owned(),
-        STANDARD.encode(secret),
-        STANDARD_NO_PAD.encode(secret),
-        URL_SAFE_NO_PAD.encode(secret),
-        percent.to_ascii_lowercase(),
-        percent,
-        hexed.to_ascii_uppercase(),
-        hexed,
-    ]
-}
-
-/// Where the text stands first, if anywhere. The files are large, so only places with its first byte are compared.
-pub fn find(haystack: &[u8], needle: &str) -> Option<usize> {
-    let needle = needle.as_bytes();
-    let mut from = 0;
-    while let Some(step) = haystack[from..].iter().position(|byte| *byte == needle[0]) {
-        let at = from + step;
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
-}
-
-/// Every list and view that the daemon serves about the runs there are.
-fn everything_shown(rig: &Rig) -> String {
-    let mut paths = vec![
-        "/v0/workflows".to_owned(),
-        "/v0/workflows/product-blog/detail".to_owned(),
-        "/v0/problems".to_owned(),
-        "/v0/workflow-runs".to_owned(),
-        "/v0/tasks".to_owned(),
-    ];
-    let runs = rig.json(&["runs"]);
-    for run in runs["data"].as_array().unwrap() {
-        let id = run["id"].as_str().unwrap();
-        for view in ["", "/logs", "/io"] {
-            paths.push(format!("/v0/workflow-runs/{id}{view}"));
-        }
-    }
-    let mut shown = String::new();
-    for path in paths {
-        let (status, body) = rig.call("GET", &path, &Value::Null);
-        assert_eq!(status, 200, "{path}: {body}");
-        shown.push_str(&body.to_string());
-    }
-    for run in runs["data"].as_array().unwrap() {
-        let id = run["id"].as_str().unwrap();
-        for words in [
-            &["run", "show", id][..],
-            &["logs", id],
-            &["--json", "logs", "-f", id],
-        ] {
-            let said = rig.cli(words);
-            shown.push_str(&String::from_utf8_lossy(&said.stdout));
-            shown.push_str(&String::from_utf8_lossy(&said.stderr));
-        }
-        shown.push_str(&rig.json(&["run", "show", id]).to_string());
-    }
-    shown
-}
-
 #[test]
 fn no_secret_is_found_in_any_file_log_answer_input_or_output_whatever_went_wrong() {
     let Some((mut rig, world)) = product_blog() else {
@@ -185,8 +107,7 @@ fn no_secret_is_found_in_any_file_log_answer_input_or_output_whatever_went_wrong
         .iter()
         .map(|(_, value)| (*value).to_owned())
         .collect();
-    let mut written = Vec::new();
-    let mut logs = String::new();
+    let mut all = Vec::new();
 
     rig.start();
     let good = rig.run("product-blog", &["pick=top"]);
@@ -202,7 +123,7 @@ fn no_secret_is_found_in_any_file_log_answer_input_or_output_whatever_went_wrong
         quoted.to_string().contains("Incorrect API key provided"),
         "the refusal is told"
     );
-    logs.push_str(&rig.log().text());
+    all.extend(everything(&rig));
     assert!(rig.stop().success());
 
     for (name, wrong, failing) in [
@@ -215,21 +136,10 @@ fn no_secret_is_found_in_any_file_log_answer_input_or_output_whatever_went_wrong
         rig.start();
         let run = rig.run("product-blog", &["pick=top"]);
         assert_eq!(task(&run, failing)["status"], "failed", "{run:#}");
-        written.extend(everything_shown(&rig).into_bytes());
-        written.extend(rig.everything_written());
-        logs.push_str(&rig.log().text());
+        all.extend(everything(&rig));
         rig.environment(&format!("FLOWWEAVER_SECRET_{name}"), right);
         assert!(rig.stop().success());
     }
-    written.extend(rig.everything_written());
-    written.extend(logs.into_bytes());
-
-    for secret in &secrets {
-        for disguise in disguises(secret) {
-            if let Some(at) = find(&written, &disguise) {
-                let around = &written[at.saturating_sub(200)..(at + 200).min(written.len())];
-                panic!("{disguise} in: {}", String::from_utf8_lossy(around));
-            }
-        }
-    }
+    all.extend(rig.files());
+    Search::new(&secrets).finds_nothing(&all);
 }

@@ -19,6 +19,8 @@ mod world;
 
 mod basics;
 mod brokers;
+mod canary;
+mod canary_search;
 mod databases;
 mod defects;
 mod durability;

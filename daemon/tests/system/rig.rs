@@ -176,11 +176,18 @@ impl Rig {
             .command()
             .arg("serve")
             .stderr(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stderr = child.stderr.take().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let log = Arc::new(Log::default());
+        let said = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                said.lines.lock().unwrap().push(format!("(stdout) {line}"));
+                said.grown.notify_all();
+            }
+        });
         let writer = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -348,6 +355,18 @@ impl Rig {
         })
     }
 
+    /// The whole reply to a request, head and body, as it came.
+    pub fn reply(&self, path: &str) -> Vec<u8> {
+        let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    }
+
     /// Calls the daemon's API; gives the status and the body.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
@@ -407,27 +426,33 @@ impl Rig {
         }
     }
 
-    /// Every byte that the daemon has written: state folder and log.
-    pub fn everything_written(&self) -> Vec<u8> {
-        let mut bytes = self
-            .daemon
-            .as_ref()
-            .map(|daemon| daemon.log.text().into_bytes())
-            .unwrap_or_default();
-        let mut folders = vec![self.path("state")];
+    /// Every file in the folder, by its path there, but for those that the test wrote secrets into (the settings,
+    /// `keys/`, `credentials/`, `secrets.key`), its modules, and compiled code, which tests share.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let own = [
+            "flowweaver.toml",
+            "keys",
+            "credentials",
+            "secrets.key",
+            "tasks",
+        ];
+        let own = own.map(|own| self.path(own));
+        let mut files = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_symlink() {
-                    // Compiled code, which tests share.
+                if path.is_symlink() || own.contains(&path) {
+                    continue;
                 } else if path.is_dir() {
                     folders.push(path);
                 } else if path.is_file() {
-                    bytes.extend(fs::read(path).unwrap());
+                    let name = path.strip_prefix(self.folder.path()).unwrap();
+                    files.push((name.display().to_string(), fs::read(&path).unwrap()));
                 }
             }
         }
-        bytes
+        files
     }
 }
 

@@ -105,6 +105,54 @@ fn state_is_listed_read_and_mended_from_the_command_line() {
 }
 
 #[test]
+fn what_get_shows_set_takes_whatever_it_begins_with() {
+    let mut rig = rig();
+    rig.start();
+    let kv = |words: &[&str]| text(&rig, &[&["kv"], words].concat());
+    let literal = rig.cli_with(&["kv", "set", "keeper", "binary"], b"base64:AP8=");
+    assert!(literal.status.success());
+    let entry = rig.json(&["kv", "get", "keeper", "binary"]);
+    assert_eq!(entry["value"], "base64:AP8=");
+    let shown = kv(&["get", "keeper", "binary"]).1;
+    let shown = shown.lines().next().unwrap();
+    assert_eq!(shown, "base64:YmFzZTY0OkFQOD0=");
+    assert_eq!(kv(&["set", "keeper", "binary", shown]).0, Some(0));
+    let entry = rig.json(&["kv", "get", "keeper", "binary"]);
+    assert_eq!(entry["value"], "base64:AP8=");
+    assert_eq!(kv(&["set", "keeper", "binary", "base64:AP8="]).0, Some(0));
+    let entry = rig.json(&["kv", "get", "keeper", "binary"]);
+    assert_eq!(entry["base64"], "AP8=");
+    let (code, said) = kv(&["set", "keeper", "binary", "base64:?"]);
+    assert!(
+        code == Some(2) && said.contains("not base64") && said.contains("standard input"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_end_at_once_or_in_more_than_a_hundred_years_is_refused() {
+    let mut rig = rig();
+    rig.start();
+    let kv = |words: &[&str]| text(&rig, &[&["kv"], words].concat());
+    for ttl in ["0s", "36501d", "18446744073709551615ms"] {
+        let (code, said) = kv(&["set", "keeper", "binary", "v", "--ttl", ttl]);
+        assert!(
+            code == Some(4) && said.contains("longer than zero and at most 36500d"),
+            "{ttl}: {said}"
+        );
+    }
+    for ttl in ["99999999999999999999d", "soon"] {
+        let (code, said) = kv(&["set", "keeper", "binary", "v", "--ttl", ttl]);
+        assert!(
+            code == Some(2) && said.contains("is not a duration"),
+            "{ttl}: {said}"
+        );
+    }
+    let longest = kv(&["set", "keeper", "binary", "v", "--ttl", "36500d"]);
+    assert_eq!(longest.0, Some(0), "{}", longest.1);
+}
+
+#[test]
 fn a_full_state_is_told_with_the_limit_and_the_setting() {
     let mut rig = rig();
     rig.start();
@@ -144,6 +192,8 @@ fn a_full_state_is_told_with_the_limit_and_the_setting() {
         (json!({ "value": "a", "base64": "YQ==" }), 400),
         (json!({ "base64": "?" }), 400),
         (json!({ "value": "a", "ttl": "soon" }), 400),
+        (json!({ "value": "a", "ttl": "0s" }), 422),
+        (json!({ "value": "a", "ttl": "36501d" }), 422),
         (json!({ "value": "a", "more": 1 }), 400),
         (json!({ "value": "x".repeat((1 << 20) + 1) }), 422),
     ] {

@@ -2,14 +2,16 @@
 //! the logs, as `***`.
 //!
 //! A secret is found as it is and in the forms that servers echo things in: any of its characters
-//! percent-encoded, JSON-escaped or HTML-escaped; hex; base64 of any text that it is a part of. A
-//! server that transforms a secret in another way (encrypts, reverses, splits it) is beyond this;
+//! percent-encoded, JSON-escaped or HTML-escaped; hex; base64 of any text that it is a part of. Letters
+//! beyond ASCII may come back as Latin-1, or as UTF-8 of what was taken for Latin-1: headers have no
+//! agreed encoding, and many servers read them so. A server that transforms a secret in another way (encrypts, reverses, splits it) is beyond this;
 //! that is why a grant names the servers that get one.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use secrecy::{ExposeSecret as _, SecretString};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
+use super::sign::WEBHOOK_PREFIX;
 use crate::broker::secret::INJECTED_BYTES_MIN;
 
 /// What the guest sees instead.
@@ -29,9 +31,9 @@ pub(super) struct Scrubber {
     lower: Vec<SecretString>,
 }
 
-/// One way in which a secret may be written, as text in which any character may be escaped.
+/// One way in which a secret may be written, in which any character may be escaped.
 struct Form {
-    text: SecretString,
+    text: SecretSlice<u8>,
     /// Hex digits have no case.
     any_case: bool,
     /// Long base64 is broken into lines.
@@ -64,7 +66,8 @@ impl Scrubber {
             }
         };
         for form in &forms {
-            let first = form.text.expose_secret().bytes().next().unwrap_or_default();
+            let first = form.text.expose_secret().first().copied();
+            let first = first.unwrap_or_default();
             mark(first);
             if form.any_case {
                 mark(first.to_ascii_uppercase());
@@ -170,16 +173,38 @@ impl Scrubber {
 }
 
 fn add_forms(forms: &mut Vec<Form>, secret: &str) {
-    let mut add = |text: String, any_case, lines| {
-        let text = SecretString::from(text);
+    add_forms_of(forms, secret.as_bytes());
+    // A webhook's receiver works with what stands behind the prefix, and with what that means.
+    if let Some(encoded) = secret.strip_prefix(WEBHOOK_PREFIX)
+        && let Ok(key) = STANDARD.decode(encoded)
+        && key.len() >= INJECTED_BYTES_MIN
+    {
+        add_forms_of(forms, encoded.as_bytes());
+        add_forms_of(forms, SecretSlice::from(key).expose_secret());
+    }
+    if secret.is_ascii() {
+        return;
+    }
+    // A server that reads the bytes as Latin-1 and answers in UTF-8.
+    let mistaken: String = secret.bytes().map(char::from).collect();
+    add_forms_of(forms, mistaken.as_bytes());
+    let latin: Result<Vec<u8>, _> = secret.chars().map(u8::try_from).collect();
+    if let Ok(latin) = latin {
+        add_forms_of(forms, &latin);
+    }
+}
+
+fn add_forms_of(forms: &mut Vec<Form>, secret: &[u8]) {
+    let mut add = |text: Vec<u8>, any_case, lines| {
+        let text = SecretSlice::from(text);
         forms.push(Form {
             text,
             any_case,
             lines,
         });
     };
-    add(secret.to_owned(), false, false);
-    add(hex::encode(secret), true, false);
+    add(secret.to_vec(), false, false);
+    add(hex::encode(secret).into_bytes(), true, false);
     if secret.len() < BASE64_BYTES_MIN {
         return;
     }
@@ -187,11 +212,11 @@ fn add_forms(forms: &mut Vec<Form>, secret: &str) {
         // What stands before the secret shifts it by 0 to 2 bytes. Letters that hold bits of what
         // stands before or after it are left out.
         for (shift, mixed) in [(0, 0), (1, 2), (2, 3)] {
-            let shifted = [&vec![0; shift], secret.as_bytes()].concat();
+            let shifted = [&vec![0; shift], secret].concat();
             let sure = shifted.len() * 8 / 6;
             let text = engine.encode(shifted);
             let own = text.get(mixed..sure).unwrap_or_default();
-            add(own.to_owned(), false, true);
+            add(own.as_bytes().to_vec(), false, true);
         }
     }
 }
@@ -199,7 +224,7 @@ fn add_forms(forms: &mut Vec<Form>, secret: &str) {
 impl Form {
     /// The longest way to read this form here, and whether one that is longer was cut off.
     fn at(&self, here: &[u8]) -> (Option<usize>, bool) {
-        let text = self.text.expose_secret().as_bytes();
+        let text = self.text.expose_secret();
         let (mut longest, mut cut) = (None, false);
         // Places in the text and here that fit so far. A second one appears only where the text
         // itself holds an escape's first character.

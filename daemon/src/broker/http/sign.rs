@@ -28,7 +28,7 @@ use crate::id::Digest;
 use crate::workflow::grant::{SecretText, Signing};
 
 /// What a Standard Webhooks secret begins with.
-const WEBHOOK_PREFIX: &str = "whsec_";
+pub(super) const WEBHOOK_PREFIX: &str = "whsec_";
 /// The sizes that Standard Webhooks has for a symmetric key.
 const WEBHOOK_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// 128 bits name a message for good, and stay short enough for any receiver's column.

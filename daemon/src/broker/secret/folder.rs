@@ -11,6 +11,7 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::VALUE_BYTES_MAX;
+use super::keys::open_to_others;
 use crate::clock::Timestamp;
 use crate::id::SecretName;
 
@@ -79,8 +80,29 @@ pub(super) enum NoValue {
     Bad(String),
 }
 
+/// A value and the file it was read from.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) value: SecretString,
+    pub(super) stamp: Stamp,
+    mode: u32,
+}
+
+impl Read {
+    /// That others can read or change the file, with the cure; reads as the end of a sentence about the file.
+    pub(super) fn warning(&self, path: &Path) -> Option<String> {
+        open_to_others(self.mode).then(|| {
+            format!(
+                "has mode {:04o}: others can read or change this secret. Run: chmod 600 {}",
+                self.mode,
+                path.display()
+            )
+        })
+    }
+}
+
 /// Reads the file of a secret, and says what it looked like.
-pub(super) fn read(path: &Path) -> Result<(SecretString, Stamp), NoValue> {
+pub(super) fn read(path: &Path) -> Result<Read, NoValue> {
     let bad = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => NoValue::Unsettled,
         _ => NoValue::Bad(format!("cannot be read: {error}")),
@@ -96,6 +118,7 @@ pub(super) fn read(path: &Path) -> Result<(SecretString, Stamp), NoValue> {
     if !before.is_file() {
         return Err(NoValue::Bad("is not a file".to_owned()));
     }
+    let mode = before.mode() & 0o7777;
     let before = Stamp::from(&before);
     let mut bytes = Vec::new();
     (&file)
@@ -105,7 +128,11 @@ pub(super) fn read(path: &Path) -> Result<(SecretString, Stamp), NoValue> {
     if Stamp::of(path) != Some(before) {
         return Err(NoValue::Unsettled);
     }
-    value(bytes).map(|value| (value, before))
+    value(bytes).map(|value| Read {
+        value,
+        stamp: before,
+        mode,
+    })
 }
 
 /// A file's content as a value.
@@ -126,9 +153,33 @@ fn value(bytes: Vec<u8>) -> Result<SecretString, NoValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use secrecy::ExposeSecret as _;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_others_can_read_or_change_is_warned_of_with_the_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("A");
+        std::fs::write(&path, "geheim").unwrap();
+        let warned = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read(&path).unwrap().warning(&path)
+        };
+        for open in [0o666, 0o644, 0o640 | 0o020, 0o604, 0o602] {
+            let warning = warned(open).unwrap();
+            let cure = format!("chmod 600 {}", path.display());
+            assert!(
+                warning.contains(&format!("{open:04o}")) && warning.contains(&cure),
+                "{warning}"
+            );
+        }
+        for closed in [0o600, 0o400, 0o440, 0o640] {
+            assert_eq!(warned(closed), None, "{closed:o}");
+        }
+    }
 
     #[test]
     fn what_is_no_secret_is_told_from_what_is_not_ready() {
@@ -136,7 +187,7 @@ mod tests {
         let path = folder.path().join("A");
         let read_as = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            read(&path).map(|(value, _)| value.expose_secret().to_owned())
+            read(&path).map(|read| read.value.expose_secret().to_owned())
         };
         assert_eq!(read(&path).unwrap_err(), NoValue::Unsettled);
         assert_eq!(read_as(b""), Err(NoValue::Unsettled));

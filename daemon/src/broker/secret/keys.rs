@@ -23,13 +23,24 @@ pub(super) const KEY_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Each rotation adds one; whoever has more has forgotten to rekey.
 const KEYS_MAX: usize = 32;
-/// Others may do nothing with it, and its group may not write it. The group may read, because service managers
-/// hand files over like this (the mask of an access list shows there).
+/// Others may do nothing with a file of keys or secrets, and its group may not write it. The group may read, because
+/// service managers hand files over like this (the mask of an access list shows there).
 const FORBIDDEN_MODE: u32 = 0o027;
+
+/// Whether somebody else than the owner and a reading group may read or change a file of this mode.
+pub(super) const fn open_to_others(mode: u32) -> bool {
+    mode & FORBIDDEN_MODE != 0
+}
 
 /// Why there are no keys. Never holds one.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// The file is not there.
+    #[error("the file with the keys of secrets, {}, does not exist. Put it back; or make a first one: (umask 077; flowweaver secret key > {}), or take key_file out of [secrets]", path.display(), path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be read.
     #[error("cannot read the keys of secrets from {}: {cause}", path.display())]
     Unreadable {
@@ -187,9 +198,12 @@ impl KeySources {
 }
 
 fn read(path: &Path) -> Result<SecretString, KeyError> {
-    let unreadable = |cause| KeyError::Unreadable {
-        path: path.to_owned(),
-        cause,
+    let unreadable = |cause: std::io::Error| {
+        let path = path.to_owned();
+        match cause.kind() {
+            std::io::ErrorKind::NotFound => KeyError::Missing { path },
+            _ => KeyError::Unreadable { path, cause },
+        }
     };
     let facts = std::fs::metadata(path).map_err(unreadable)?;
     let mode = facts.permissions().mode() & 0o7777;
@@ -197,7 +211,7 @@ fn read(path: &Path) -> Result<SecretString, KeyError> {
         let cause = std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file");
         return Err(unreadable(cause));
     }
-    if mode & FORBIDDEN_MODE != 0 {
+    if open_to_others(mode) {
         let path = path.to_owned();
         return Err(KeyError::Open { path, mode });
     }
@@ -269,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_that_others_may_read_is_refused_with_the_cure() {
+    fn a_key_file_that_others_may_read_or_that_is_missing_is_refused_with_the_cure() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, generate_key().expose_secret()).unwrap();
@@ -293,5 +307,8 @@ mod tests {
         assert!(!sources.changed_since(&ring));
         std::fs::remove_file(&path).unwrap();
         assert!(sources.changed_since(&ring));
+        let error = sources.load().unwrap_err().to_string();
+        let cure = format!("flowweaver secret key > {}", path.display());
+        assert!(error.contains(&cure), "{error}");
     }
 }

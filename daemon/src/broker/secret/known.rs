@@ -52,6 +52,8 @@ pub(super) struct Entry {
     pub(super) value: Result<SecretString, String>,
     pub(super) stamp: Option<Stamp>,
     pub(super) sealed: Option<SealedFacts>,
+    /// What is unsafe about the value's place, as the end of a sentence.
+    pub(super) warning: Option<String>,
 }
 
 /// What the table tells of a secret.
@@ -75,6 +77,7 @@ impl Entry {
             value: self.value.clone(),
             stamp: self.stamp,
             sealed: self.sealed.clone(),
+            warning: self.warning.clone(),
         }
     }
 }
@@ -94,8 +97,10 @@ pub struct Listed {
     pub updated_at: Option<Timestamp>,
     /// What the table says, for one that is there.
     pub sealed: Option<SealedFacts>,
-    /// Why its value cannot be used.
+    /// Why its value cannot be used, as the end of a sentence.
     pub problem: Option<String>,
+    /// What is unsafe about the place that it comes from, as the end of a sentence.
+    pub warning: Option<String>,
 }
 
 /// A text that cannot be filled in: which secret is missing, and why if it exists all the same. Reads as the end
@@ -133,9 +138,16 @@ impl fmt::Debug for Known {
 }
 
 impl Known {
-    /// Adds what the next source has. Sources come in their order.
+    /// Adds what a source has. Where sources do not come in their order, [`Self::in_order`] is called at the end.
     pub(super) fn add(&mut self, name: SecretName, entry: Entry) {
         self.entries.entry(name).or_default().push(entry);
+    }
+
+    /// Puts every name's entries in the order of their sources.
+    pub(super) fn in_order(&mut self) {
+        for entries in self.entries.values_mut() {
+            entries.sort_by_key(|entry| entry.source);
+        }
     }
 
     /// Takes over what another snapshot has of one source.
@@ -218,7 +230,11 @@ impl Known {
                     organizations: entry.owners.clone(),
                     updated_at,
                     sealed,
-                    problem: entry.value.as_ref().err().cloned(),
+                    problem: match &entry.value {
+                        Ok(value) => too_short(value),
+                        Err(problem) => Some(problem.clone()),
+                    },
+                    warning: entry.warning.clone(),
                 });
                 first = first.or(Some(entry.source));
             }
@@ -261,13 +277,10 @@ impl Known {
             .value
             .as_ref()
             .map_err(|problem| unfilled(Some(problem)))?;
-        if value.expose_secret().len() < INJECTED_BYTES_MIN {
-            let problem = format!(
-                "has fewer than {INJECTED_BYTES_MIN} bytes and could not be kept out of answers"
-            );
-            return Err(unfilled(Some(&problem)));
+        match too_short(value) {
+            Some(problem) => Err(unfilled(Some(&problem))),
+            None => Ok(value),
         }
-        Ok(value)
     }
 
     /// Every value that a text's secrets have or had, in any place: what must not come back.
@@ -283,6 +296,21 @@ impl Known {
         }
         heard
     }
+}
+
+/// Why a value of this length is not used, as the end of a sentence; none for a longer one.
+pub(super) fn too_short(value: &SecretString) -> Option<String> {
+    let value = value.expose_secret();
+    // A server may answer in Latin-1, where each letter is one byte.
+    let latin = value.chars().all(|c| u8::try_from(c).is_ok());
+    let length = if latin {
+        value.chars().count()
+    } else {
+        value.len()
+    };
+    (length < INJECTED_BYTES_MIN).then(|| {
+        format!("has fewer than {INJECTED_BYTES_MIN} bytes and could not be kept out of answers")
+    })
 }
 
 fn same(a: &SecretString, b: &SecretString) -> bool {

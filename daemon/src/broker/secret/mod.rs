@@ -5,7 +5,11 @@
 //! afterwards is noticed when the next attempt begins that is granted a secret: files by their stamps, the table at
 //! once where this process changed it and within [`LOOK_AGAIN`] where another did. Nothing needs a restart but the
 //! environment. Names may be listed; nothing here prints, compares with the outside, or serializes a value.
+//!
+//! One reading of the sources goes on at a time, on a thread that may block; who asks for one while others wait
+//! takes the next one with them. Nobody waits longer than [`PATIENCE`]: what does not answer keeps its last value.
 
+mod files;
 mod folder;
 mod keys;
 mod known;
@@ -21,16 +25,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::id::{OrganizationId, SecretName};
 use crate::workflow::grant::{Grants, Place, SecretPiece, Signing};
-use folder::{NoValue, Stamp};
+use files::Files;
+use folder::Stamp;
 use keys::{KeySources, Keyring};
 use known::Entry;
 use table::Table;
@@ -42,6 +47,10 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// How long another daemon's change of the table, or a new key file, may go unnoticed. One small read of the store in
 /// this time costs nothing, one at each attempt would.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// An attempt does not wait longer for all sources together than this; it begins with what is known.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Looks at files at one time. Each takes microseconds; where a network's folder hangs, so many threads hang with it.
+const LOOKS: usize = 4;
 
 /// Where to look.
 #[derive(Default)]
@@ -83,14 +92,18 @@ pub enum SecretError {
 
 /// All secrets of the process.
 pub struct Secrets {
-    folders: Vec<(Source, PathBuf)>,
-    organizations: BTreeMap<SecretName, BTreeSet<OrganizationId>>,
-    key_sources: KeySources,
+    files: Arc<Files>,
     keys: ArcSwap<Keyring>,
     table: Option<Table>,
     current: ArcSwap<Known>,
-    /// Held while a new snapshot is made.
-    turn: Mutex<()>,
+    /// Held while the sources are read, also by the thread that reads them.
+    turn: Arc<Mutex<()>>,
+    /// How many readings have begun.
+    begun: AtomicU64,
+    /// The number of the last reading that came to its end.
+    done: AtomicU64,
+    looks: Arc<Semaphore>,
+    patience: Duration,
     /// When the table and the key files were last looked at, in microseconds.
     looked_at: AtomicI64,
 }
@@ -99,13 +112,15 @@ impl Default for Secrets {
     /// None at all.
     fn default() -> Self {
         Self {
-            folders: Vec::new(),
-            organizations: BTreeMap::new(),
-            key_sources: KeySources::default(),
+            files: Arc::default(),
             keys: ArcSwap::default(),
             table: None,
             current: ArcSwap::default(),
-            turn: Mutex::default(),
+            turn: Arc::default(),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            looks: Arc::new(Semaphore::new(LOOKS)),
+            patience: PATIENCE,
             looked_at: AtomicI64::new(i64::MIN),
         }
     }
@@ -126,6 +141,10 @@ impl Secrets {
     pub fn load(sources: SecretSources) -> Result<Self, SecretError> {
         let mut first = Known::default();
         let mut key_variable = None;
+        let mut files = Files {
+            organizations: sources.organizations,
+            ..Files::default()
+        };
         for (variable, value) in sources.environment {
             let Some(variable) = variable.to_str() else {
                 continue;
@@ -144,7 +163,7 @@ impl Secrets {
             })?);
             match name {
                 Some(name) => {
-                    let owners = owners(&sources.organizations, &name);
+                    let owners = files.owners(&name);
                     first.add(name, entry(Source::Environment, owners, Ok(value), None));
                 }
                 None => key_variable = Some(value),
@@ -155,7 +174,7 @@ impl Secrets {
             .as_ref()
             .map(|folder| folder.join(KEY_CREDENTIAL))
             .filter(|path| path.exists());
-        let key_sources = KeySources {
+        files.keys = KeySources {
             variable: key_variable,
             files: sources.key_file.into_iter().chain(key_credential).collect(),
         };
@@ -163,25 +182,18 @@ impl Secrets {
             (Source::Folder, sources.directory),
             (Source::Credentials, sources.credentials),
         ];
-        let secrets = Self {
-            folders: folders
-                .into_iter()
-                .filter_map(|(source, folder)| Some((source, folder?)))
-                .collect(),
-            organizations: sources.organizations,
-            keys: ArcSwap::from_pointee(key_sources.load()?),
-            key_sources,
+        files.folders = folders
+            .into_iter()
+            .filter_map(|(source, folder)| Some((source, folder?)))
+            .collect();
+        let keys = ArcSwap::from_pointee(files.keys.load()?);
+        files.first(&mut first)?;
+        Ok(Self {
+            files: Arc::new(files),
+            keys,
+            current: ArcSwap::from_pointee(first),
             ..Self::default()
-        };
-        for (source, folder) in &secrets.folders {
-            let read = secrets.read_folder(*source, folder, &Known::default(), &mut first);
-            read.map_err(|cause| SecretError::Unreadable {
-                path: folder.clone(),
-                cause,
-            })?;
-        }
-        secrets.current.store(Arc::new(first));
-        Ok(secrets)
+        })
     }
 
     /// What is known now.
@@ -195,100 +207,103 @@ impl Secrets {
     }
 
     /// Notices what has changed of the secrets that these grants name, as [`LOOK_AGAIN`] allows. To be called
-    /// before an attempt with them begins. What cannot be read keeps its last value; the log says so.
+    /// before an attempt with them begins. What cannot be read within [`PATIENCE`] keeps its last value; the log
+    /// says so.
     pub async fn freshen(&self, grants: &Grants) {
-        let names: BTreeSet<&SecretName> = named(grants).map(|(name, _)| name).collect();
+        let names: BTreeSet<SecretName> = named(grants).map(|(name, _)| name.clone()).collect();
         if names.is_empty() {
             return;
         }
-        let known = self.current.load_full();
-        let changed = names.iter().any(|name| {
-            self.folders.iter().any(|(source, folder)| {
-                let before = known.entry(name, *source).and_then(|entry| entry.stamp);
-                before != Stamp::of(&folder.join(name.as_str()))
-            })
-        });
-        if changed || self.table_changed(&known).await {
-            self.refresh().await;
-        }
-    }
-
-    /// Looks at everything again. What cannot be read keeps its last value; the log says so.
-    pub async fn refresh(&self) {
-        let _turn = self.turn.lock().await;
-        self.refresh_keys();
-        let before = self.current.load_full();
-        let mut next = Known::default();
-        next.keep(Source::Environment, &before);
-        for (source, folder) in &self.folders {
-            let mut read = Known::default();
-            match self.read_folder(*source, folder, &before, &mut read) {
-                Ok(()) => next.keep(*source, &read),
-                Err(error) => {
-                    tracing::warn!(folder = %folder.display(), %error, "secrets cannot be read; their last values stay");
-                    next.keep(*source, &before);
-                }
+        self.patiently(async {
+            let known = self.current.load_full();
+            if self.files_changed(names, &known).await || self.table_changed(&known).await {
+                self.read_again().await;
             }
-        }
-        self.read_table(&before, &mut next).await;
-        next.remember(&before);
-        self.current.store(Arc::new(next));
+        })
+        .await;
     }
 
-    fn refresh_keys(&self) {
-        if !self.key_sources.changed_since(&self.keys.load()) {
+    /// Looks at everything again. What cannot be read within [`PATIENCE`] keeps its last value; the log says so.
+    pub async fn refresh(&self) {
+        self.patiently(self.read_again()).await;
+    }
+
+    async fn patiently(&self, work: impl Future<Output = ()>) {
+        if tokio::time::timeout(self.patience, work).await.is_err() {
+            tracing::warn!(waited = ?self.patience, "the sources of secrets do not answer; their last values stay");
+        }
+    }
+
+    async fn files_changed(&self, names: BTreeSet<SecretName>, known: &Arc<Known>) -> bool {
+        if self.files.folders.is_empty() {
+            return false;
+        }
+        let Ok(look) = Arc::clone(&self.looks).acquire_owned().await else {
+            return false;
+        };
+        let (files, known) = (Arc::clone(&self.files), Arc::clone(known));
+        blocking(move || {
+            let _look = look;
+            files.changed(&names, &known)
+        })
+        .await
+        .unwrap_or(false)
+    }
+
+    /// Reads all sources, or takes what a reading found that began after this call.
+    async fn read_again(&self) {
+        let before = self.begun.load(Ordering::SeqCst);
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        if self.done.load(Ordering::SeqCst) > before {
             return;
         }
-        match self.key_sources.load() {
-            Ok(keys) => self.keys.store(Arc::new(keys)),
-            Err(error) => {
-                tracing::warn!(%error, "the keys of secrets cannot be read; the last ones stay");
-            }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let known = self.current.load_full();
+        let (files, ring) = (Arc::clone(&self.files), self.keys.load_full());
+        let last = Arc::clone(&known);
+        // The thread holds the turn: while a folder hangs, nobody sends a second one after it.
+        let read = blocking(move || (turn, files.again(&last), files.keys_again(&ring)));
+        let Some((_turn, mut next, keys)) = read.await else {
+            return;
+        };
+        if let Some(keys) = keys {
+            self.keys.store(Arc::new(keys));
         }
+        // The files' values do not wait for the table.
+        next.keep(Source::Table, &known);
+        next.changes = known.changes;
+        let next = self.publish(next, &known);
+        self.read_table(&next).await;
+        self.done.store(number, Ordering::SeqCst);
     }
 
-    fn read_folder(
-        &self,
-        source: Source,
-        folder: &std::path::Path,
-        before: &Known,
-        next: &mut Known,
-    ) -> std::io::Result<()> {
-        for (name, stamp) in folder::names(folder)? {
-            let known = before.entry(&name, source);
-            if known.is_some_and(|entry| entry.stamp == Some(stamp))
-                && next.keep_one(&name, source, before)
-            {
-                continue;
-            }
-            let owners = owners(&self.organizations, &name);
-            let read = match folder::read(&folder.join(name.as_str())) {
-                Ok((value, stamp)) => entry(source, owners, Ok(value), Some(stamp)),
-                Err(NoValue::Unsettled) if next.keep_one(&name, source, before) => continue,
-                // No stamp: it is looked at again.
-                Err(NoValue::Unsettled) => {
-                    let problem = "is empty or being written".to_owned();
-                    entry(source, owners, Err(problem), None)
-                }
-                Err(NoValue::Bad(problem)) => {
-                    let told = known.and_then(|entry| entry.value.as_ref().err());
-                    if told != Some(&problem) {
-                        tracing::warn!(secret = %name, source = source.as_str(), problem, "a secret cannot be used");
-                    }
-                    entry(source, owners, Err(problem), Some(stamp))
-                }
-            };
-            next.add(name, read);
-        }
-        Ok(())
+    /// Makes this the current snapshot, with what does not change; gives it back.
+    fn publish(&self, mut next: Known, before: &Known) -> Arc<Known> {
+        next.keep(Source::Environment, before);
+        next.in_order();
+        next.remember(before);
+        let next = Arc::new(next);
+        self.current.store(Arc::clone(&next));
+        next
     }
 
-    fn looked_recently(&self, now: i64) -> bool {
+    /// Whether it is time for another look at the table and the key files; whoever is told so looks.
+    fn looks_now(&self, now: i64) -> bool {
         let pause = i64::try_from(LOOK_AGAIN.as_micros()).unwrap_or(i64::MAX);
         let last = self.looked_at.load(Ordering::Relaxed);
         // A clock that went back makes the difference negative: look.
-        (0..pause).contains(&now.saturating_sub(last))
+        let recently = (0..pause).contains(&now.saturating_sub(last));
+        let swap = |last| {
+            let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+            self.looked_at.compare_exchange(last, now, success, failure)
+        };
+        !recently && swap(last).is_ok()
     }
+}
+
+/// Runs what blocks on a thread that may; none when it panicked, which is logged there.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
 fn entry(
@@ -303,16 +318,8 @@ fn entry(
         value,
         stamp,
         sealed: None,
+        warning: None,
     }
-}
-
-fn owners(
-    all: &BTreeMap<SecretName, BTreeSet<OrganizationId>>,
-    name: &SecretName,
-) -> BTreeSet<OrganizationId> {
-    all.get(name)
-        .cloned()
-        .unwrap_or_else(|| BTreeSet::from([OrganizationId::ROOT]))
 }
 
 /// The secrets that grants name, with the place of each grant.
@@ -328,3 +335,6 @@ pub fn named(grants: &Grants) -> impl Iterator<Item = (&SecretName, &Place)> {
             })
     })
 }
+
+#[cfg(test)]
+mod tests;

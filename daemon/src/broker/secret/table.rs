@@ -5,14 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::keys::{Key, Keyring};
-use super::known::{Entry, Known, SealedFacts, Source};
+use super::keys::{Key, KeyError, Keyring};
+use super::known::{Entry, Known, SealedFacts, Source, too_short};
 use super::seal::{Place, Sealed, open, seal};
-use super::{Secrets, VALUE_BYTES_MAX};
+use super::{Secrets, VALUE_BYTES_MAX, blocking};
 use crate::clock::Clock;
 use crate::id::{OrganizationId, SecretName};
 use crate::store::rows::SecretRow;
@@ -22,8 +21,8 @@ use crate::store::{Store, StoreError};
 const SECRETS_MAX: usize = 1_000;
 /// Another daemon that sets the same secret at the same moment wins this often before we say so.
 const TRIES: u32 = 5;
-/// An attempt does not wait longer for the table than this; it begins with what is known.
-const TABLE_PATIENCE: Duration = Duration::from_secs(2);
+/// Names in a message: who has lost a key knows by a few what it was for.
+const NAMED_MAX: usize = 10;
 
 /// The store behind the table.
 pub(super) struct Table {
@@ -39,6 +38,19 @@ pub enum TableError {
         "there is no key to encrypt secrets with. Make one with `flowweaver secret key`, keep it in a file that only the daemon can read, and name that under [secrets] key_file (or use FLOWWEAVER_SECRETS_KEY, or the systemd credential flowweaver-secrets-key)"
     )]
     NoKey,
+    /// The keys cannot be read now, so that what is sealed with the last ones might never be opened again.
+    #[error("nothing was changed, because a value encrypted now might be lost: {0}")]
+    Keys(#[from] KeyError),
+    /// What is in the table does not open with the keys there are, so they may be the wrong ones.
+    #[error(
+        "nothing was changed, because the daemon does not have the keys of what is in the table, so that its own may be the wrong ones: {}. Put the missing keys back beside the one there is; or give those secrets up with `flowweaver secret delete NAME`, and try again", listed(mine, *others)
+    )]
+    Foreign {
+        /// Those of the organization that asks.
+        mine: Vec<Unopened>,
+        /// How many others have.
+        others: usize,
+    },
     /// The value is no text that can be used.
     #[error("a secret's value is text of 1 byte to 64 KiB")]
     Value,
@@ -71,6 +83,34 @@ pub struct SecretSet {
     pub revision: u64,
     /// The source whose value is used all the same.
     pub shadowed_by: Option<Source>,
+    /// Why the value cannot be used, as the end of a sentence.
+    pub problem: Option<String>,
+}
+
+/// A secret in the table that does not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unopened {
+    /// Its name.
+    pub name: SecretName,
+    /// The key that it was sealed with.
+    pub key_id: String,
+    /// Why it does not open, as the end of a sentence.
+    pub problem: String,
+}
+
+fn listed(mine: &[Unopened], others: usize) -> String {
+    let shown = mine.iter().take(NAMED_MAX);
+    let mut text: Vec<String> = shown
+        .map(|unopened| format!("{} (key {})", unopened.name, unopened.key_id))
+        .collect();
+    match mine.len().saturating_sub(NAMED_MAX) {
+        0 => {}
+        more => text.push(format!("{more} more")),
+    }
+    if others > 0 {
+        text.push(format!("{others} of other organizations"));
+    }
+    text.join(", ")
 }
 
 /// What sealing everything anew did.
@@ -82,8 +122,19 @@ pub struct Rekeyed {
     pub rekeyed: usize,
     /// Were so already.
     pub current: usize,
-    /// Cannot be opened: whose, which, and the key that is missing.
-    pub failed: Vec<(SecretName, String)>,
+    /// Stay as they are.
+    pub failed: Vec<Unopened>,
+}
+
+/// What became of one row that was to be sealed anew.
+#[derive(Debug, PartialEq, Eq)]
+enum Resealed {
+    Anew,
+    /// It was sealed with the first key already.
+    Current,
+    /// It was deleted meanwhile.
+    Gone,
+    Failed(Unopened),
 }
 
 impl Secrets {
@@ -96,7 +147,7 @@ impl Secrets {
 
     /// Whether the operator names a key, so that there may be secrets in the table.
     pub fn has_keys(&self) -> bool {
-        self.key_sources.any()
+        self.files.keys.any()
     }
 
     /// The names of the keys, the sealing one first. Names tell keys apart and nothing else.
@@ -109,60 +160,61 @@ impl Secrets {
         let Some(table) = &self.table else {
             return false;
         };
-        let now = table.clock.now().as_micros();
-        if self.looked_recently(now) {
+        if !self.looks_now(table.clock.now().as_micros()) {
             return false;
         }
-        self.looked_at.store(now, Ordering::Relaxed);
-        if self.key_sources.changed_since(&self.keys.load()) {
+        let (files, ring) = (Arc::clone(&self.files), self.keys.load_full());
+        if blocking(move || files.keys.changed_since(&ring)).await == Some(true) {
             return true;
         }
-        match tokio::time::timeout(TABLE_PATIENCE, table.store.secret_changes()).await {
-            Ok(Ok(changes)) => known.changes != Some(changes),
-            Ok(Err(error)) => {
+        match table.store.secret_changes().await {
+            Ok(changes) => known.changes != Some(changes),
+            Err(error) => {
                 tracing::warn!(%error, "the table of secrets cannot be looked at; its last values stay");
-                false
-            }
-            Err(_) => {
-                tracing::warn!(waited = ?TABLE_PATIENCE, "the store does not answer; the last values of secrets stay");
                 false
             }
         }
     }
 
-    /// Adds what the table has to `next`.
-    pub(super) async fn read_table(&self, before: &Known, next: &mut Known) {
+    /// Reads the table, and makes what it has the current values. `before` is current and has all other sources.
+    pub(super) async fn read_table(&self, before: &Known) {
         let Some(table) = &self.table else {
             return;
         };
         self.looked_at
             .store(table.clock.now().as_micros(), Ordering::Relaxed);
-        let read = tokio::time::timeout(TABLE_PATIENCE, table.store.secrets()).await;
-        let why = match read {
-            Ok(Ok((changes, rows))) => {
-                let keys = self.keys.load();
-                for row in rows {
-                    let (name, read) = (row.name.clone(), entry(&keys, row));
-                    let told = before.entry(&name, Source::Table);
-                    if let Err(problem) = &read.value
-                        && told.and_then(|told| told.value.as_ref().err()) != Some(problem)
-                    {
-                        tracing::warn!(secret = %name, problem, "a secret cannot be used");
-                    }
-                    next.add(name, read);
-                }
-                next.changes = Some(changes);
+        let (changes, rows) = match table.store.secrets().await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(%error, "the table of secrets cannot be read; its last values stay");
                 return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the store does not answer".to_owned(),
         };
-        tracing::warn!(
-            why,
-            "the table of secrets cannot be read; its last values stay"
-        );
-        next.keep(Source::Table, before);
-        next.changes = before.changes;
+        let mut next = Known::default();
+        next.keep(Source::Folder, before);
+        next.keep(Source::Credentials, before);
+        let keys = self.keys.load();
+        for row in rows {
+            let (name, read) = (row.name.clone(), entry(&keys, row));
+            let told = before.entry(&name, Source::Table);
+            if let Err(problem) = &read.value
+                && told.and_then(|told| told.value.as_ref().err()) != Some(problem)
+            {
+                tracing::warn!(secret = %name, problem, "a secret cannot be used");
+            }
+            next.add(name, read);
+        }
+        next.changes = Some(changes);
+        self.publish(next, before);
+    }
+
+    /// The keys as their sources have them at this moment: what is sealed with others might never be opened again.
+    async fn keys_now(&self) -> Result<Arc<Keyring>, TableError> {
+        let files = Arc::clone(&self.files);
+        let read = blocking(move || files.keys.load()).await;
+        let keys = Arc::new(read.ok_or(TableError::Cipher)??);
+        self.keys.store(Arc::clone(&keys));
+        Ok(keys)
     }
 
     /// Writes a secret into the table, for attempts that begin from now on. `by` is kept with it.
@@ -181,11 +233,11 @@ impl Secrets {
             return Err(TableError::Value);
         }
         let table = self.table.as_ref().ok_or(TableError::NoKey)?;
-        self.refresh().await;
-        let keys = self.keys.load_full();
+        let keys = self.keys_now().await?;
         let key = keys.first().ok_or(TableError::NoKey)?;
         for _ in 0..TRIES {
             let (_, rows) = table.store.secrets().await?;
+            foreign(&keys, &rows, organization)?;
             let at = |row: &&SecretRow| row.organization_id == organization && row.name == *name;
             let old = rows.iter().find(at);
             if old.is_none() && rows.len() >= SECRETS_MAX {
@@ -205,8 +257,7 @@ impl Secrets {
                 updated_by: by.to_owned(),
             };
             let row = sealed(key, row, value)?;
-            let before = old.map(|old| old.revision);
-            if table.store.secret_put(&row, before).await? {
+            if table.store.secret_put(&row, old).await? {
                 tracing::info!(secret = %name, revision = row.revision, by, "a secret was set");
                 self.refresh().await;
                 let shadowed_by = self.shadow(organization, name);
@@ -214,6 +265,7 @@ impl Secrets {
                 return Ok(SecretSet {
                     revision,
                     shadowed_by,
+                    problem: too_short(value),
                 });
             }
         }
@@ -258,39 +310,22 @@ impl Secrets {
     /// Seals everything with the first key that is sealed with another.
     ///
     /// # Errors
-    /// Without a key. A secret that cannot be opened is told in the answer and left as it is.
+    /// Without a key, or when the keys cannot be read. A secret that cannot be opened is told in the answer and left
+    /// as it is.
     pub async fn rekey(&self, by: &str) -> Result<Rekeyed, TableError> {
         let table = self.table.as_ref().ok_or(TableError::NoKey)?;
-        self.refresh().await;
-        let keys = self.keys.load_full();
+        let keys = self.keys_now().await?;
         let key = keys.first().ok_or(TableError::NoKey)?;
         let mut done = Rekeyed {
             key_id: key.id().to_owned(),
             ..Rekeyed::default()
         };
-        // A secret that somebody sets meanwhile is sealed with the first key by that.
         for row in table.store.secrets().await?.1 {
-            if row.key_id == key.id() {
-                done.current += 1;
-                continue;
-            }
-            let Ok(value) = opened(&keys, &row) else {
-                done.failed.push((row.name, row.key_id));
-                continue;
-            };
-            let before = row.revision;
-            let anew = SecretRow {
-                revision: before.saturating_add(1),
-                ..row
-            };
-            if table
-                .store
-                .secret_put(&sealed(key, anew, &value)?, Some(before))
-                .await?
-            {
-                done.rekeyed += 1;
-            } else {
-                done.current += 1;
+            match reseal(table, &keys, key, row).await? {
+                Resealed::Anew => done.rekeyed += 1,
+                Resealed::Current => done.current += 1,
+                Resealed::Gone => {}
+                Resealed::Failed(unopened) => done.failed.push(unopened),
             }
         }
         tracing::info!(
@@ -303,6 +338,75 @@ impl Secrets {
         self.refresh().await;
         Ok(done)
     }
+}
+
+/// Seals one row with this key. Where somebody sets the secret meanwhile, theirs is the value, and is read again.
+async fn reseal(
+    table: &Table,
+    keys: &Keyring,
+    key: &Key,
+    mut row: SecretRow,
+) -> Result<Resealed, TableError> {
+    for _ in 0..TRIES {
+        if row.key_id == key.id() {
+            return Ok(Resealed::Current);
+        }
+        let value = match opened(keys, &row) {
+            Ok(value) => value,
+            Err(problem) => return Ok(Resealed::Failed(unopened(&row, problem))),
+        };
+        let anew = SecretRow {
+            revision: row.revision.saturating_add(1),
+            ..row.clone()
+        };
+        let anew = sealed(key, anew, &value)?;
+        if table.store.secret_put(&anew, Some(&row)).await? {
+            return Ok(Resealed::Anew);
+        }
+        let (_, rows) = table.store.secrets().await?;
+        let same =
+            |now: &SecretRow| now.organization_id == row.organization_id && now.name == row.name;
+        match rows.into_iter().find(same) {
+            Some(now) => row = now,
+            None => return Ok(Resealed::Gone),
+        }
+    }
+    let problem = "is being changed by others at this moment; try again".to_owned();
+    Ok(Resealed::Failed(unopened(&row, problem)))
+}
+
+fn unopened(row: &SecretRow, problem: String) -> Unopened {
+    Unopened {
+        name: row.name.clone(),
+        key_id: row.key_id.clone(),
+        problem,
+    }
+}
+
+/// Errors: when a row's key is not at hand. One that does not open with its own key was damaged, which says nothing
+/// about the keys.
+fn foreign(
+    keys: &Keyring,
+    rows: &[SecretRow],
+    organization: OrganizationId,
+) -> Result<(), TableError> {
+    let foreign = rows.iter().filter(|row| keys.get(&row.key_id).is_none());
+    let (mine, others): (Vec<_>, Vec<_>) =
+        foreign.partition(|row| row.organization_id == organization);
+    if mine.is_empty() && others.is_empty() {
+        return Ok(());
+    }
+    let mine = mine
+        .into_iter()
+        .map(|row| unopened(row, no_key(&row.key_id)));
+    Err(TableError::Foreign {
+        mine: mine.collect(),
+        others: others.len(),
+    })
+}
+
+fn no_key(id: &str) -> String {
+    format!("was encrypted with the key {id}, which the daemon does not have")
 }
 
 /// A row with its value sealed for the place that the row names.
@@ -327,10 +431,7 @@ fn place(row: &SecretRow) -> Place<'_> {
 
 /// A row's value, or why there is none, as the end of a sentence.
 fn opened(keys: &Keyring, row: &SecretRow) -> Result<SecretString, String> {
-    let key = keys.get(&row.key_id).ok_or_else(|| {
-        let id = &row.key_id;
-        format!("was encrypted with the key {id}, which the daemon does not have")
-    })?;
+    let key = keys.get(&row.key_id).ok_or_else(|| no_key(&row.key_id))?;
     let sealed = Sealed {
         nonce: row.nonce.clone(),
         ciphertext: row.ciphertext.clone(),
@@ -347,6 +448,7 @@ fn entry(keys: &Keyring, row: SecretRow) -> Entry {
         owners: BTreeSet::from([row.organization_id]),
         value: opened(keys, &row),
         stamp: None,
+        warning: None,
         sealed: Some(SealedFacts {
             revision: row.revision,
             key_id: row.key_id,
@@ -355,3 +457,6 @@ fn entry(keys: &Keyring, row: SecretRow) -> Entry {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

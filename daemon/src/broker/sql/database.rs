@@ -295,23 +295,38 @@ pub async fn findings(settings: &DatabaseSettings) -> Result<Vec<Finding>, Strin
     found.map_err(|refusal| refusal.message)
 }
 
+/// What is wrong with a URL of `[databases.NAME]`, without its text; nothing is connected.
+pub fn url_problem(url: &SecretString) -> Option<String> {
+    let text = url.expose_secret();
+    match text.split_once("://").map_or("", |(scheme, _)| scheme) {
+        "postgres" | "postgresql" => postgres::options(url).err(),
+        "mariadb" | "mysql" => mariadb::options(url).err(),
+        _ => file_of(text).is_none().then(|| {
+            let scheme = scheme_of(text);
+            format!("`sqlite:<path>` without parameters, `postgres://…` or `mariadb://…` can be used by tasks, not `{scheme}`")
+        }),
+    }
+}
+
+/// What stands before the first colon.
+fn scheme_of(url: &str) -> String {
+    let scheme = url.split(':').next().unwrap_or_default();
+    scheme.chars().take(20).collect()
+}
+
 fn sqlite_path(database: &DatabaseSettings) -> Result<PathBuf, DatabaseError> {
     let url = database.url.expose_secret();
-    let wrong = || DatabaseError::Scheme {
+    file_of(url).ok_or_else(|| DatabaseError::Scheme {
         name: database.name.clone(),
-        scheme: url
-            .split(':')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(20)
-            .collect(),
-    };
-    let path = url.strip_prefix("sqlite:").ok_or_else(wrong)?;
+        scheme: scheme_of(url),
+    })
+}
+
+fn file_of(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
     // SQLite reads `file:` as an address of its own, which the store's files are not compared with.
-    if path.is_empty() || path.starts_with(':') || path.starts_with("file:") || path.contains('?') {
-        return Err(wrong());
-    }
-    Ok(PathBuf::from(path))
+    let odd =
+        path.is_empty() || path.starts_with(':') || path.starts_with("file:") || path.contains('?');
+    (!odd).then(|| PathBuf::from(path))
 }

@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 pub use crate::bindings::sql::client::{Column, Value};
-pub use database::{DatabaseError, DatabaseSettings, findings};
+pub use database::{DatabaseError, DatabaseSettings, findings, url_problem};
 pub use own::Own;
 pub use reach::SqlDatabase;
 pub use rows::SqlRows;

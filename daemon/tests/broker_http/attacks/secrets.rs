@@ -112,6 +112,36 @@ async fn an_echoed_secret_is_scrubbed_in_every_encoding() {
     }
 }
 
+/// Attack: a server echoes a secret with letters beyond ASCII as Latin-1, or takes it for Latin-1 and answers in UTF-8.
+/// scrubbed.
+#[tokio::test]
+async fn an_echoed_secret_beyond_ascii_is_scrubbed_in_latin_1_too() {
+    let secret = "sk-pässwörd-ÿé";
+    let latin: Vec<u8> = secret.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    let mistaken: String = secret.bytes().map(char::from).collect();
+    for echo in [latin, mistaken.into_bytes(), secret.as_bytes().to_vec()] {
+        let sent = echo.clone();
+        let server = server(move |request| {
+            assert!(
+                request.contains(&format!("authorization: {secret}\r\n")),
+                "{request}"
+            );
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Echo: ",
+                sent.len()
+            );
+            Reply::Bytes([head.as_bytes(), &sent, b"\r\n\r\n", &sent].concat())
+        })
+        .await;
+        let granted = redirects::grant_with(&server.url("/*"), "KEY");
+        let attempt = attempt(server.reachable(), &[("KEY", secret)], vec![granted]);
+        let mut response = attempt.ctx.http.send(get(server.url("/"))).await.unwrap();
+        let echoed = response.headers().iter().find(|(name, _)| name == "x-echo");
+        assert_eq!(echoed.unwrap().1, "***");
+        assert_eq!(body(&mut response).await.unwrap(), b"***");
+    }
+}
+
 /// Attack: a server echoes the secret in a compressed body. scrubbed after it is decoded.
 #[tokio::test]
 async fn an_echoed_secret_in_a_compressed_body_is_scrubbed() {

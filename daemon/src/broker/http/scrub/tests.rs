@@ -142,6 +142,59 @@ fn a_short_secret_is_found_in_every_form_but_base64_and_a_shorter_one_is_not_loo
     assert_eq!(scrubber(&["abc"]).text("abc abc"), "abc abc");
 }
 
+/// The bytes of a text whose letters are all of Latin-1.
+fn latin(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(c).unwrap()).collect()
+}
+
+#[test]
+fn a_secret_beyond_ascii_is_found_as_latin_1_and_as_utf_8_of_that() {
+    let scrubber = scrubber(&["pässwörd-ÿ", "비밀번호"]);
+    let mistaken = |text: &str| -> String { text.bytes().map(char::from).collect() };
+    let latin = latin("pässwörd-ÿ");
+    for found in [
+        latin.clone(),
+        b"p%E4ssw%f6rd-%ff".to_vec(),
+        hex::encode(&latin).into_bytes(),
+        base64::engine::general_purpose::STANDARD
+            .encode([b"user:", &latin[..], b" "].concat())
+            .into_bytes(),
+        mistaken("pässwörd-ÿ").into_bytes(),
+        mistaken("비밀번호").into_bytes(),
+        "p\\u00c3\\u00a4ssw\\u00c3\\u00b6rd-\\u00c3\\u00bf".into(),
+        "p&#xE4;ssw&#246;rd-&#255;".into(),
+    ] {
+        let body = [b"[echo] ", &found[..], b" [end]"].concat();
+        for cuts in [&[][..], &[8, 1, 1, 1, 1, 1, 1, 1, 1]] {
+            let out = streamed(&scrubber, &body, cuts);
+            let shown = String::from_utf8_lossy(&out);
+            assert!(shown.contains("***"), "{shown}");
+            assert!(found.len() < 8 || !out.windows(6).any(|part| found[4..].starts_with(part)));
+        }
+    }
+    // Text that shares letters with it, in either encoding, stays.
+    for text in [&b"p\xe4sse \xe4\xf6\xff"[..], "Pässe 비밀".as_bytes()] {
+        assert_eq!(streamed(&scrubber, text, &[3, 1]), text);
+    }
+}
+
+#[test]
+fn a_webhooks_key_is_found_without_its_prefix_and_decoded() {
+    let key = "a key of 24 bytes, at least";
+    let encoded = base64::engine::general_purpose::STANDARD.encode(key);
+    let scrubber = scrubber(&[&format!("whsec_{encoded}")]);
+    for (echo, left) in [
+        (format!("[whsec_{encoded}]"), "[***]"),
+        (format!("[{encoded}]"), "[***]"),
+        (format!("[{key}]"), "[***]"),
+        (format!("[{}]", hex::encode(key)), "[***]"),
+        (format!("[{}]", hex::encode(&encoded)), "[***]"),
+        ("[whsec_]".to_owned(), "[whsec_]"),
+    ] {
+        assert_eq!(scrubber.text(&echo), left, "{echo}");
+    }
+}
+
 #[test]
 fn what_may_be_a_secret_is_not_waited_for_without_end() {
     let scrubber = scrubber(&["wJalrXUtnFEMI/K7MDENG"]);
@@ -167,6 +220,24 @@ fn ordinary_text_is_not_changed() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn no_secret_comes_through_as_latin_1_however_the_stream_is_cut(
+        secret in "[ -~é\u{a1}-\u{ff}]{3,16}[\u{a1}-\u{ff}]",
+        mistaken in any::<bool>(),
+        cuts in prop::collection::vec(1usize..6, 0..80),
+    ) {
+        let scrubber = scrubber(&[&secret]);
+        let echoed = if mistaken {
+            secret.bytes().map(char::from).collect::<String>().into_bytes()
+        } else {
+            latin(&secret)
+        };
+        let body = [b"[echo] ", &echoed[..], b" [end]"].concat();
+        let out = streamed(&scrubber, &body, &cuts);
+        prop_assert!(!out.windows(echoed.len()).any(|part| part == echoed));
+        prop_assert_eq!(out, b"[echo] *** [end]");
+    }
 
     #[test]
     fn no_secret_comes_through_in_any_form_however_the_stream_is_cut(

@@ -137,7 +137,7 @@ pub(super) fn spawn(session: Session, server: &Arc<Server>, runtime: &Handle) {
 }
 
 /// What a URL asks for, and the user in it. Its text, which may hold a password, is in no error.
-fn options(url: &SecretString) -> Result<(MySqlConnectOptions, String), String> {
+pub(super) fn options(url: &SecretString) -> Result<(MySqlConnectOptions, String), String> {
     let url = url.expose_secret();
     if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
         return Err("it does not begin with `mariadb://` or `mysql://`".to_owned());

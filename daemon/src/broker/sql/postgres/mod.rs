@@ -192,7 +192,7 @@ pub(super) fn spawn(session: Session, server: &Arc<Server>, runtime: &Handle) {
 }
 
 /// What a URL asks for, and what every connection has. Its text, which may hold a password, is in no error.
-fn options(url: &SecretString) -> Result<PgConnectOptions, String> {
+pub(super) fn options(url: &SecretString) -> Result<PgConnectOptions, String> {
     let url = url.expose_secret();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("it does not begin with `postgres://`".to_owned());

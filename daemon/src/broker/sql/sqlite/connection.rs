@@ -41,7 +41,12 @@ const LIMITS: &[(Limit, i32)] = &[
 pub(super) fn open(path: &Path, writes: bool) -> Result<Connection, Refusal> {
     let connect = |error: rusqlite::Error| {
         tracing::warn!(%error, path = %path.display(), "a database for tasks cannot be opened");
-        Refusal::retryable("sql.connect", "the database cannot be opened now")
+        let why = if path.exists() {
+            "the database cannot be opened now"
+        } else {
+            "the database's file does not exist; the operator's settings name it under [databases]"
+        };
+        Refusal::retryable("sql.connect", why)
     };
     let mode = if writes {
         OpenFlags::SQLITE_OPEN_READ_WRITE
