@@ -99,7 +99,7 @@ impl Daemon {
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions);
         let (reload, settled) = Reload::new(wiring::reload(
-            &settings, &secrets, shared, &versions, &catalog,
+            &settings, &secrets, shared, &engine, &versions, &catalog,
         ));
         let reload = tokio::spawn(reload.run(stop.clone()));
         let router = api::router(ApiState {

@@ -227,6 +227,7 @@ pub(super) fn reload(
     settings: &Settings,
     secrets: &Arc<Secrets>,
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
+    engine: &EngineHandle,
     versions: &Arc<Versions>,
     catalog: &Arc<ArcSwap<Catalog>>,
 ) -> ReloadParts {
@@ -246,6 +247,7 @@ pub(super) fn reload(
         secrets: Arc::clone(secrets),
         store: Arc::clone(store),
         sandbox: Arc::clone(sandbox),
+        engine: engine.clone(),
         clock: Arc::clone(clock),
         versions: Arc::clone(versions),
         catalog: Arc::clone(catalog),

@@ -228,7 +228,7 @@ impl Reload {
                 false
             }
             (Ok((source, (workflow, warnings))), None) => {
-                self.publish_flow(name, &source, Arc::new(workflow), warnings, environment)
+                self.publish_flow(name, &source, workflow, warnings, environment)
                     .await
             }
         }

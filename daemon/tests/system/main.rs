@@ -24,6 +24,7 @@ mod defects;
 mod durability;
 mod flows;
 mod knowledge;
+mod letting_go;
 mod limits;
 mod reload;
 mod secrets;
