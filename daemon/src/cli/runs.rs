@@ -252,7 +252,7 @@ async fn logs(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
             print::line(&if json {
                 row.to_string()
             } else {
-                print::log_row(row)
+                print::log_row(row, true)
             });
         }
     }

@@ -194,6 +194,14 @@ fn a_denied_address_says_the_lines_that_allow_it_and_with_them_the_next_run_pass
 
     let (_, lines) = message.split_once(":\n").unwrap();
     assert!(lines.starts_with("[[job.task.http]]\n"), "{message}");
+    for words in [["run", "show"].as_slice(), &["logs"]] {
+        let printed = rig.cli(&[words, &[denied["id"].as_str().unwrap()]].concat());
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        let pasted: Vec<&str> = printed.lines().map(str::trim_start).collect();
+        let wanted: Vec<&str> = lines.lines().collect();
+        let times = pasted.windows(wanted.len()).filter(|some| *some == wanted);
+        assert_eq!(times.count(), 1, "{words:?}: {printed}");
+    }
     rig.write("flows/ask.toml", format!("{flow}\n{lines}\n"));
     rig.newer_is_live("ask", &denied["version"]);
     let allowed = rig.rerun(denied["id"].as_str().unwrap(), &["--newest"]);
