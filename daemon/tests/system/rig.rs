@@ -177,7 +177,8 @@ impl Rig {
         fs::rename(beside, path).unwrap();
     }
 
-    fn command(&self) -> Command {
+    /// The command, with this rig's settings and environment.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowweaver"));
         fs::write(self.path("flowweaver.toml"), &self.settings).unwrap();
         command
@@ -195,6 +196,21 @@ impl Rig {
         let turn = fs::File::create(compiled().with_extension("lock")).unwrap();
         turn.lock().unwrap();
         link_compiled(&compiled(), &self.path("state/compiled"));
+        let log = self.begin();
+        let line = log.wait("that it listens or ended", |line| {
+            line.contains("listening") || line.contains("log ended")
+        });
+        assert!(
+            line.contains("listening"),
+            "the daemon did not start:\n{}",
+            log.text()
+        );
+        link_compiled(&self.path("state/compiled"), &compiled());
+        log
+    }
+
+    /// Starts the daemon, and does not wait.
+    pub fn begin(&mut self) -> Arc<Log> {
         let mut child = self
             .command()
             .arg("serve")
@@ -221,15 +237,6 @@ impl Rig {
             child,
             log: Arc::clone(&log),
         });
-        let line = log.wait("that it listens or ended", |line| {
-            line.contains("listening") || line.contains("log ended")
-        });
-        assert!(
-            line.contains("listening"),
-            "the daemon did not start:\n{}",
-            log.text()
-        );
-        link_compiled(&self.path("state/compiled"), &compiled());
         log
     }
 
@@ -374,6 +381,17 @@ impl Rig {
 
     /// Calls the daemon's API; gives the status and the body.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.call_with(&[], method, path, body)
+    }
+
+    /// The same, with more headers.
+    pub fn call_with(
+        &self,
+        headers: &[&str],
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = match body {
@@ -381,8 +399,9 @@ impl Rig {
             body => body.to_string(),
         };
         let length = body.len();
+        let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -390,6 +409,17 @@ impl Rig {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// The events of all runs, from the first on, as they come.
+    pub fn events(&self) -> impl Iterator<Item = Value> + use<> {
+        let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+            .write_all(b"GET /v0/events?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?).ok())
     }
 
     /// The data of a path of the API.
