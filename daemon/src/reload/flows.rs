@@ -169,6 +169,7 @@ impl Reload {
             .filter_map(|(name, file)| Some((module_name(name)?, file.facts.clone()?)))
             .collect();
         Environment {
+            organization: OrganizationId::ROOT,
             modules,
             vars: BTreeMap::new(),
             ceilings: self.parts.ceilings.clone(),

@@ -131,6 +131,7 @@ impl Versions {
             );
         }
         let environment = Environment {
+            organization: row.organization_id,
             modules,
             vars,
             ceilings,
