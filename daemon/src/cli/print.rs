@@ -4,11 +4,12 @@
 
 #![allow(clippy::print_stdout, reason = "this is where the command line prints")]
 
+use std::cell::RefCell;
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::exit::Exit;
+use super::exit::{self, Exit};
 use crate::diagnostic::shown;
 
 /// Lines of a failure's message that are printed; those of a denial are fewer. `--json` has all.
@@ -23,15 +24,49 @@ pub fn value(value: &Value) -> Exit {
 }
 
 /// Says something beside the answer, on standard error: the answer may be read by a program.
-#[allow(clippy::print_stderr, reason = "the command line speaks there")]
 pub fn aside(text: &str) {
-    eprintln!("{text}");
+    exit::say("remark", text, Value::Null);
 }
 
-/// Prints one line. A reader that went away (`| head`) ends the command, quietly.
+thread_local! {
+    /// What is to be printed later, if it is. Commands run on the process's first thread alone.
+    static HELD: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps what is printed until [`release`]: a pager that nobody reads on must not hold up the state folder.
+pub fn hold() {
+    HELD.set(Some(String::new()));
+}
+
+/// Prints what was kept.
+pub fn release() {
+    if let Some(text) = HELD.take() {
+        write(&text);
+    }
+}
+
+/// Prints one line.
 pub fn line(text: &str) {
+    let held = HELD.with_borrow_mut(|held| {
+        held.as_mut().map(|held| {
+            held.push_str(text);
+            held.push('\n');
+        })
+    });
+    if held.is_none() {
+        write(&format!("{text}\n"));
+    }
+}
+
+/// A reader that went away (`| head`) ends the command, quietly.
+fn write(text: &str) {
     use std::io::Write as _;
-    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+    let mut out = std::io::stdout().lock();
+    if out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .is_err()
+    {
         std::process::exit(0);
     }
 }

@@ -19,6 +19,7 @@ mod world;
 
 mod basics;
 mod brokers;
+mod command_line;
 mod databases;
 mod defects;
 mod durability;
