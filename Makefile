@@ -39,7 +39,7 @@ endif
 ## Tasks in JavaScript and Python, built by their own compilers and run by the daemon. Needs node, npm, python3 and a network.
 test-languages:
 	polyglot/build.sh
-	FLOWWEAVER_POLYGLOT=$(CURDIR)/target/polyglot $(CARGO) test --package flowweaver --test languages
+	FLOWWEAVER_POLYGLOT=$(CURDIR)/target/polyglot $(CARGO) test --workspace --test languages
 
 ## Builds every module to tasks/<name>.wasm.
 tasks:

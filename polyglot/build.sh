@@ -4,13 +4,21 @@
 #   polyglot/build.sh                   tests the sources, then builds all of them
 #   polyglot/build.sh javascript        only these (javascript, starlingmonkey, python)
 #
-# The compilers are installed once, at the versions that are pinned here and beside the sources, into
-# ~/.cache/flowweaver/polyglot; nothing else of the machine is touched. A component that is newer than everything
-# it is made of is left alone.
+# The compilers are installed once, into ~/.cache/flowweaver/polyglot, exactly as the lock files beside the sources
+# say: every package by its version and its hash. Nothing else of the machine is touched. A component that is newer
+# than everything it is made of is left alone.
 set -euo pipefail
 
-# The large JavaScript engine: 150 packages, so it is not in package.json, where everybody would wait for it.
-readonly STARLINGMONKEY=@bytecodealliance/componentize-js@0.23.0
+# Of a lock file and what was installed: every package that is there is the one that was meant, by its hash.
+readonly SAME_PACKAGES='
+    const [meant, there] = process.argv.slice(1).map((file) => require(file).packages);
+    for (const [name, found] of Object.entries(there)) {
+        const same = found.integrity ? found.integrity === meant[name]?.integrity : found.inBundle && meant[name]?.inBundle;
+        if (!same) {
+            console.error(`${name} is not what package-lock.json names`);
+            process.exit(1);
+        }
+    }'
 readonly NPM_QUIET=(--no-audit --no-fund --no-update-notifier --loglevel=error)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -63,9 +71,18 @@ built() {
 javascript_tools() {
     need node "install Node.js 20.6 or newer"
     need npm "it comes with Node.js"
-    local manifest="$root/polyglot/javascript/package.json"
-    install_quickjs() { cp "$manifest" . && npm install "${NPM_QUIET[@]}"; }
-    once quickjs "$(state_of "$manifest")" install_quickjs
+    npm_locked quickjs "$root/polyglot/javascript"
+}
+
+# Installs into $cache/$1 what the lock file in $2 names, and nothing else. Not `npm ci`: it refuses a lock file that
+# lacks packages for other platforms, which their makers named and never published.
+npm_locked() {
+    local from=$2
+    install_locked() {
+        cp "$from/package.json" "$from/package-lock.json" .
+        npm install "${NPM_QUIET[@]}" && node -e "$SAME_PACKAGES" "$from/package-lock.json" "$PWD/node_modules/.package-lock.json"
+    }
+    once "$1" "$(state_of "$from/package.json" "$from/package-lock.json")" install_locked
 }
 
 javascript() {
@@ -83,8 +100,8 @@ javascript() {
 # The same sources with the engine of Firefox.
 starlingmonkey() {
     need npm "it comes with Node.js"
-    install_starlingmonkey() { echo '{ "private": true }' >package.json && npm install "${NPM_QUIET[@]}" "$STARLINGMONKEY"; }
-    once starlingmonkey "$STARLINGMONKEY" install_starlingmonkey
+    # Some 250 packages, so they have a lock file of their own: nobody waits for them who wants the small engine.
+    npm_locked starlingmonkey "$root/polyglot/starlingmonkey"
     local from="$root/polyglot/javascript"
     compile() {
         built "$1-starlingmonkey.wasm" "$from/$1.js" "$from/utf8.js" -- "$cache/starlingmonkey/node_modules/.bin/componentize-js" "$from/$1.js" \
@@ -97,7 +114,7 @@ starlingmonkey() {
 python() {
     need python3 "install Python 3.10 or newer"
     local from="$root/polyglot/python" compiler="$cache/python/bin/componentize-py" bindings="$cache/python/bindings"
-    install_python() { python3 -m venv . && bin/pip install --quiet --requirement "$from/requirements.txt"; }
+    install_python() { python3 -m venv . && bin/pip install --quiet --no-deps --require-hashes --requirement "$from/requirements.txt"; }
     once python "$(state_of "$from/requirements.txt")" install_python
     # A new folder each time: the compiler refuses to write over its own files.
     rm -rf "$bindings"

@@ -1,14 +1,12 @@
 //! The composition root: open, wire, start, wait, drain. Nothing is decided here.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustix::fs::FlockOperation;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,23 +17,25 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::engine::EngineHandle;
 use crate::reload::{Reload, Versions};
+use crate::store::StoreError;
 
+mod lock;
 mod wiring;
 mod workbench;
 
+pub use lock::StateLock;
 pub use workbench::Workbench;
-
-/// The file whose lock says that somebody works in the state folder.
-const LOCK_NAME: &str = "lock";
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process works in the state folder.
-    #[error("{} is in use by another process", path.display())]
+    #[error("{} is in use by {}", path.display(), process(*holder))]
     Locked {
         /// The state folder.
         path: PathBuf,
+        /// The process that works there, if it says so.
+        holder: Option<u32>,
     },
     /// The state folder cannot be made or used.
     #[error("{}: {cause}", path.display())]
@@ -50,10 +50,39 @@ pub enum StartError {
     Setting(String),
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] StoreError),
     /// The sandbox cannot be made on this machine.
     #[error("the sandbox: {0}")]
     Sandbox(String),
+}
+
+impl StartError {
+    /// Whether a setting is wrong, and not the machine or the moment.
+    pub fn is_setting(&self) -> bool {
+        // A store that refuses its address is one that nobody wrote rightly.
+        matches!(
+            self,
+            Self::Setting(_) | Self::Store(StoreError::Rejected(_))
+        )
+    }
+}
+
+fn process(holder: Option<u32>) -> String {
+    holder.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
+
+/// How much of a daemon is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it: files are followed, and runs are carried out.
+    Whole,
+    /// Files are followed; runs are accepted, and left for the next daemon.
+    Files,
+    /// What is recorded, and nothing else: no file is looked at.
+    Records,
 }
 
 /// A daemon whose parts are running.
@@ -63,22 +92,32 @@ pub struct Daemon {
     router: api::Router,
     engine: EngineHandle,
     stop: CancellationToken,
-    reload: JoinHandle<()>,
+    reload: Option<JoinHandle<()>>,
     settled: watch::Receiver<bool>,
-    drain: std::time::Duration,
+    drain: Duration,
     /// Held to the end.
-    _lock: File,
+    _lock: StateLock,
 }
 
 impl Daemon {
-    /// Opens everything and starts it. Files are being looked at when it returns: see
-    /// [`Daemon::settled`].
+    /// Takes the state folder, waiting for it as long as `patience`.
+    ///
+    /// # Errors
+    /// When a folder of the settings is none, and when another process works there.
+    pub async fn lock(settings: &Settings, patience: Duration) -> Result<StateLock, StartError> {
+        folders(settings)?;
+        StateLock::take(&settings.paths.state, patience).await
+    }
+
+    /// Opens everything and starts it, in the state folder that `lock` is of. Files are being looked at when it
+    /// returns: see [`Daemon::settled`].
     pub async fn start(
         settings: Settings,
         environment: BTreeMap<String, String>,
+        lock: StateLock,
+        extent: Extent,
     ) -> Result<Self, StartError> {
         let state = settings.paths.state.clone();
-        let lock = lock(&state)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = wiring::store(&settings).await?;
         let secrets = wiring::secrets(&settings, &environment)?
@@ -91,17 +130,20 @@ impl Daemon {
             Arc::clone(&store),
             Arc::clone(&clock),
         )?;
-        wiring::strangers(&broker).await?;
+        if extent == Extent::Whole {
+            wiring::strangers(&broker).await?;
+        }
         let sandbox = Arc::new(wiring::sandbox(&settings, &state, broker)?);
         let versions = Arc::new(Versions::new(Arc::clone(&store), Arc::clone(&sandbox)));
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
         let stop = CancellationToken::new();
         let shared = (&store, &sandbox, &clock);
-        let engine = wiring::engine(&settings, shared, &versions);
+        let engine = wiring::engine(&settings, shared, &versions, extent);
         let (reload, settled) = Reload::new(wiring::reload(
-            &settings, &secrets, shared, &versions, &catalog,
+            &settings, &secrets, shared, &engine, &versions, &catalog,
         ));
-        let reload = tokio::spawn(reload.run(stop.clone()));
+        let follows = extent != Extent::Records;
+        let reload = follows.then(|| tokio::spawn(reload.run(stop.clone())));
         let router = api::router(ApiState {
             catalog,
             engine: engine.clone(),
@@ -130,8 +172,12 @@ impl Daemon {
         self.api.clone()
     }
 
-    /// Returns once every file was looked at and compiled: what can be live is live.
+    /// Returns once every file was looked at and compiled: what can be live is live. Where no files are followed,
+    /// that is at once.
     pub async fn settled(&self) {
+        if self.reload.is_none() {
+            return;
+        }
         // The loop that would say so ends only with the daemon.
         let _ = self.settled.clone().wait_for(|settled| *settled).await;
     }
@@ -152,35 +198,30 @@ impl Daemon {
             "drained"
         );
         self.stop.cancel();
-        if let Err(error) = self.reload.await {
+        if let Some(Err(error)) = futures_util::future::OptionFuture::from(self.reload).await {
             tracing::error!(%error, "the reload loop ended badly");
         }
     }
 }
 
-/// Makes the state folder (0700) and takes its lock.
-fn lock(state: &Path) -> Result<File, StartError> {
-    let failed = |cause: io::Error| StartError::State {
-        path: state.to_owned(),
-        cause,
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)
-        .map_err(failed)?;
-    fs::set_permissions(state, fs::Permissions::from_mode(0o700)).map_err(failed)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(state.join(LOCK_NAME))
-        .map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Locked {
-            path: state.to_owned(),
-        }),
-        Err(error) => Err(failed(error.into())),
+/// Refuses folders that are something else: what would be looked for in them is never found.
+///
+/// # Errors
+/// [`StartError::Setting`].
+pub fn folders(settings: &Settings) -> Result<(), StartError> {
+    let paths = &settings.paths;
+    let named = [
+        ("flows", &paths.flows),
+        ("tasks", &paths.tasks),
+        ("state", &paths.state),
+    ];
+    for (key, path) in named {
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+            return Err(StartError::Setting(format!(
+                "[paths] {key} = {:?} is a file, and must be a folder",
+                path.display().to_string()
+            )));
+        }
     }
+    Ok(())
 }

@@ -90,6 +90,12 @@ impl OrganizationId {
     pub const ROOT: Self = Self(Ulid(0));
 }
 
+impl Default for OrganizationId {
+    fn default() -> Self {
+        Self::ROOT
+    }
+}
+
 /// A SHA-256 content digest. Its text form is `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);

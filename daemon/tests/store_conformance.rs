@@ -61,6 +61,7 @@ promises! {
         several_steps_of_one_run_may_share_a_batch,
         runs_of_a_workflow_are_numbered_without_gaps,
         an_idempotency_key_names_one_run,
+        organizations_share_neither_versions_nor_keys,
         a_run_without_its_workflow_is_refused,
         any_text_survives,
         five_mebibytes_of_output_survive,

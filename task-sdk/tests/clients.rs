@@ -93,6 +93,33 @@ fn an_error_for_a_status_keeps_no_query() {
 }
 
 #[test]
+fn a_body_that_nobody_decoded_is_refused_as_text_and_handed_on_as_bytes() {
+    let world = World::new();
+    for (path, status) in [("good", 200), ("bad", 400)] {
+        let reply =
+            Reply::bytes(status, b"\x28\xb5\x2f\xfd".to_vec()).header("content-encoding", "zstd");
+        world
+            .when("GET", &format!("https://mall.test/{path}"))
+            .reply(reply);
+    }
+    let get = |path: &str| {
+        http::get(format!("https://mall.test/{path}"))
+            .send()
+            .unwrap()
+    };
+    let text = get("good").text().unwrap_err();
+    let json = get("good").json::<serde_json::Value>().unwrap_err();
+    for error in [text, json] {
+        assert_eq!(error.code, "http.encoding");
+        assert!(error.message.contains("`zstd`"), "{}", error.message);
+    }
+    assert_eq!(get("good").encoding(), Some("zstd"));
+    assert_eq!(get("good").bytes().unwrap(), b"\x28\xb5\x2f\xfd");
+    let status = get("bad").error_for_status().unwrap_err();
+    assert_eq!(status.message, "https://mall.test/bad answered 400");
+}
+
+#[test]
 fn a_body_larger_than_the_task_takes_is_refused() {
     let world = World::new();
     world

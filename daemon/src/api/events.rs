@@ -20,7 +20,7 @@ use super::authorize::Authorized;
 use super::problem::ApiError;
 use super::views;
 use crate::engine::EngineEvent;
-use crate::id::RunId;
+use crate::id::{OrganizationId, RunId};
 use crate::store::rows::LogRow;
 
 /// One look at the store.
@@ -41,7 +41,8 @@ pub struct EventQuery {
     after: Option<i64>,
 }
 
-/// Follows events after `after` (or the `Last-Event-ID` header), of one run or of all.
+/// Follows events after `after` (or the `Last-Event-ID` header), of one run or of all of the caller's
+/// organization.
 pub async fn follow(
     caller: Authorized,
     State(state): State<ApiState>,
@@ -63,6 +64,7 @@ pub async fn follow(
     let after = resumed.or(query.after).unwrap_or(0);
     let events = stream::unfold(
         Follower {
+            organization: caller.organization,
             run: query.run_id,
             after,
             ended,
@@ -76,6 +78,7 @@ pub async fn follow(
 }
 
 struct Follower {
+    organization: OrganizationId,
     run: Option<RunId>,
     after: i64,
     /// Whether the run's last line is in the store: then an empty look is the last one.
@@ -123,7 +126,14 @@ async fn next_batch(mut follower: Follower) -> Option<(Vec<Result<Event, Infalli
                 follower.after = rows.last().map_or(follower.after, |row| row.event_id);
                 follower.ended |=
                     follower.run.is_some() && rows.iter().any(|row| row.kind == RUN_FINISHED);
-                return Some((rows.iter().map(event).collect(), follower));
+                let mine = rows
+                    .iter()
+                    .filter(|row| row.organization_id == follower.organization);
+                let events: Vec<_> = mine.map(event).collect();
+                if !events.is_empty() {
+                    return Some((events, follower));
+                }
+                continue;
             }
             Ok(_) if follower.ended => return None,
             Ok(_) => {}

@@ -19,6 +19,7 @@ mod workflows;
 pub use axum::Router;
 pub use local::{BodyError, LocalApi, ReplyBody};
 pub use routes::{RouteEntry, router, table};
+pub use runs::PAGE_MAX;
 pub use socket::{SOCKET_NAME, serve_socket};
 
 use std::sync::Arc;

@@ -23,7 +23,7 @@ use crate::store::rows::{IoKind, RunFilter, RunImage};
 /// What fits on a screen or two.
 const PAGE: u32 = 50;
 /// Larger pages only make the first row come later.
-const PAGE_MAX: u32 = 1_000;
+pub const PAGE_MAX: u32 = 1_000;
 
 /// Filters of the list.
 #[derive(Debug, Deserialize)]
@@ -34,6 +34,14 @@ pub struct ListQuery {
     trigger: Option<Trigger>,
     cursor: Option<RunId>,
     limit: Option<u32>,
+}
+
+/// How many rows are wanted.
+fn page(wanted: Option<u32>, default: u32) -> Result<u32, ApiError> {
+    match wanted.unwrap_or(default) {
+        limit @ 1..=PAGE_MAX => Ok(limit),
+        _ => Err(ApiError::bad_request(format!("limit: 1 to {PAGE_MAX}"))),
+    }
 }
 
 /// Lists runs, newest first.
@@ -51,7 +59,7 @@ pub async fn list(
                 .map_err(|error| ApiError::bad_request(error.to_string()))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let limit = page(query.limit, PAGE)?;
     let filter = RunFilter {
         organization: Some(caller.organization),
         workflow: query.workflow,
@@ -112,7 +120,7 @@ pub async fn logs(
     Query(query): Query<LogQuery>,
 ) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
     let image = load(&state, caller, &run).await?;
-    let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let limit = page(query.limit, PAGE_MAX)?;
     let after = query.after.unwrap_or(0);
     let rows = state
         .store

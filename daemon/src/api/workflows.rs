@@ -180,10 +180,17 @@ pub async fn run(
             errors,
         )
     };
-    let inputs = input::workflow_inputs(&live.workflow, &request.inputs.unwrap_or_else(empty))
+    let given = request.inputs.unwrap_or_else(empty);
+    let inputs = input::workflow_inputs(&live.workflow, &given)
         .map_err(|errors| refused("input", errors))?;
     let config = request.config.unwrap_or_else(empty);
     input::check_config(&live.workflow, &config).map_err(|errors| refused("config", errors))?;
+    let asked = Asked {
+        workflow: Arc::clone(&live),
+        given,
+        inputs: inputs.clone(),
+        config: config.clone(),
+    };
     let accepted = state
         .engine
         .trigger(TriggerRequest {
@@ -200,7 +207,56 @@ pub async fn run(
         })
         .await
         .map_err(trigger_failed)?;
+    if accepted.duplicate {
+        same_request(&state, accepted.run_id, &asked).await?;
+    }
     answer(&state, accepted.run_id, query.wait).await
+}
+
+/// What a request asked for, to be compared with what its idempotency key began earlier.
+struct Asked {
+    workflow: Arc<LiveWorkflow>,
+    /// As the caller gave them.
+    given: Value,
+    /// With defaults.
+    inputs: Value,
+    config: Value,
+}
+
+/// Refuses a key that stands for another request: its run is not what this caller asks for.
+async fn same_request(state: &ApiState, run: RunId, asked: &Asked) -> Result<(), ApiError> {
+    let earlier = state.store.load_run(run).await?;
+    // A run that was removed meanwhile has nothing to be compared with.
+    let Some(earlier) = earlier.map(|image| image.run) else {
+        return Ok(());
+    };
+    let inputs = views::json_text(&earlier.inputs);
+    // A newer version may have other defaults; then what the caller gave must be the same.
+    let same_inputs = if earlier.version == asked.workflow.workflow.version {
+        inputs == asked.inputs
+    } else {
+        let given = asked.given.as_object().into_iter().flatten();
+        given
+            .into_iter()
+            .all(|(name, value)| inputs.get(name) == Some(value))
+    };
+    let other = if earlier.workflow_id != asked.workflow.workflow_id {
+        format!("workflow {}", earlier.workflow_name)
+    } else if !same_inputs {
+        format!("the inputs {inputs}")
+    } else if views::json_text(&earlier.config) != asked.config {
+        format!("the config {}", earlier.config)
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::unacceptable(
+        "idempotency.reused",
+        format!(
+            "the idempotency key belongs to run {run}, which was started with {other}; \
+             send the same request again, or another key"
+        ),
+        Vec::new(),
+    ))
 }
 
 /// 202 with the run's id and place; with `wait`, 200 once it ended.

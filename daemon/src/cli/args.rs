@@ -3,10 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::id::{RunId, SecretName, TaskName, WorkflowName};
+use crate::run::status::Status;
 use crate::units::Span;
+
+/// From one row to as many as the API gives at once.
+fn page(max: u32) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(max))
+}
 
 /// Hot-reloaded TOML workflows whose tasks are sandboxed WASM components.
 #[derive(Debug, Parser)]
@@ -14,7 +21,8 @@ use crate::units::Span;
     name = "flowweaver",
     version,
     after_help = "Exit codes: 0 done; 1 the run failed or the check found errors; \
-    2 wrong arguments or settings; 3 no daemon to be reached or started; 4 refused."
+    2 wrong arguments or settings; 3 no daemon to be reached or started; 4 refused: unknown, not accepted, or in \
+    conflict with what is. With --json, errors are JSON on standard error."
 )]
 pub struct Arguments {
     /// The daemon's settings [default: flowweaver.toml, if there is one].
@@ -109,7 +117,7 @@ pub enum KvCommand {
         #[arg(long, value_name = "KEY")]
         after: Option<String>,
         /// At most so many.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = page(crate::broker::kv::LIST_MAX))]
         limit: u32,
     },
     /// Show a key's value: text as it is, anything else, and text that begins with `base64:`, as base64.
@@ -164,7 +172,7 @@ pub struct RunArguments {
     /// The same key starts at most one run.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
-    /// Print the run's id and do not follow it.
+    /// Print the run's id and do not follow it. Without a daemon, it begins when one starts.
     #[arg(short, long)]
     pub detach: bool,
     #[command(subcommand)]
@@ -186,10 +194,10 @@ pub struct RunsArguments {
     #[arg(long)]
     pub workflow: Option<WorkflowName>,
     /// Only in these states, separated by commas.
-    #[arg(long)]
-    pub status: Option<String>,
+    #[arg(long, value_delimiter = ',')]
+    pub status: Vec<Status>,
     /// At most so many.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = page(crate::api::PAGE_MAX))]
     pub limit: u32,
 }
 

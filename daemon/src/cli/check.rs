@@ -11,7 +11,7 @@ use super::client::Client;
 use super::exit::Exit;
 use super::print;
 use crate::config::Settings;
-use crate::daemon::Workbench;
+use crate::daemon::{self, Workbench};
 use crate::diagnostic::{self, Diagnostic, Severity};
 use crate::id::SecretName;
 use crate::reload;
@@ -23,6 +23,9 @@ pub async fn check(
     arguments: &CheckArguments,
     json: bool,
 ) -> Exit {
+    if let Err(error) = daemon::folders(settings) {
+        return Exit::from(&error).because(error);
+    }
     let files = match files(settings, arguments) {
         Ok(files) if files.is_empty() => {
             return Exit::Usage.because(format!("no *.toml in {}", settings.paths.flows.display()));
@@ -35,7 +38,7 @@ pub async fn check(
     let secrets = known_secrets(settings).await;
     let bench = match Workbench::open(settings, environment, secrets).await {
         Ok(bench) => bench,
-        Err(error) => return Exit::Unreachable.because(error),
+        Err(error) => return Exit::from(&error).because(error),
     };
     let mut found: Vec<Diagnostic> = Vec::new();
     let mut unreadable = 0;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 pub use hyper::Method;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -14,7 +15,10 @@ use tokio::net::UnixStream;
 use super::exit::{CliError, Exit};
 use crate::api::{LocalApi, ReplyBody, SOCKET_NAME};
 use crate::config::Settings;
-use crate::daemon::{Daemon, StartError};
+use crate::daemon::{Daemon, Extent, StartError};
+
+/// A command that looks at something is done in this time; who has the state folder longer is a daemon.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to the API.
 pub struct Client(Way);
@@ -28,27 +32,37 @@ enum Way {
 pub type Reply = Response<ReplyBody>;
 
 impl Client {
-    /// Speaks to the socket if somebody listens there; else starts the daemon's parts here.
+    /// Speaks to the socket if somebody listens there; else starts here what is needed of a daemon.
     pub async fn connect(
         settings: Settings,
         environment: BTreeMap<String, String>,
+        extent: Extent,
     ) -> Result<Self, CliError> {
-        let socket = settings.paths.state.join(SOCKET_NAME);
-        if UnixStream::connect(&socket).await.is_ok() {
-            return Ok(Self(Way::Socket(socket)));
+        if let Some(running) = Self::running(&settings).await {
+            return Ok(running);
         }
-        let daemon = Daemon::start(settings, environment)
-            .await
-            .map_err(|error| match error {
-                StartError::Locked { .. } => CliError::new(
+        let failed = |error: StartError| CliError::new(Exit::from(&error), error);
+        let lock = match Daemon::lock(&settings, PATIENCE).await {
+            Ok(lock) => lock,
+            Err(error @ StartError::Locked { .. }) => {
+                // Whoever has it may have begun to listen meanwhile.
+                if let Some(running) = Self::running(&settings).await {
+                    return Ok(running);
+                }
+                let socket = settings.paths.state.join(SOCKET_NAME);
+                return Err(CliError::new(
                     Exit::Unreachable,
                     format!(
                         "{error}, and it does not answer on {}; it may be starting or stopping",
                         socket.display()
                     ),
-                ),
-                other => CliError::new(Exit::Unreachable, other),
-            })?;
+                ));
+            }
+            Err(other) => return Err(failed(other)),
+        };
+        let daemon = Daemon::start(settings, environment, lock, extent)
+            .await
+            .map_err(failed)?;
         daemon.settled().await;
         let api = daemon.api();
         Ok(Self(Way::Process(Box::new(daemon), api)))
@@ -59,6 +73,11 @@ impl Client {
         let socket = settings.paths.state.join(SOCKET_NAME);
         UnixStream::connect(&socket).await.ok()?;
         Some(Self(Way::Socket(socket)))
+    }
+
+    /// Whether a daemon answers, which goes on when this command has ended.
+    pub fn is_daemon(&self) -> bool {
+        matches!(self.0, Way::Socket(_))
     }
 
     /// Ends what was started here.
@@ -151,12 +170,16 @@ impl Client {
             .get("message")
             .and_then(Value::as_str)
             .unwrap_or("refused");
-        let exit = if status.is_server_error() {
-            Exit::Unreachable
-        } else {
-            Exit::Refused
+        let exit = match status {
+            StatusCode::BAD_REQUEST => Exit::Usage,
+            status if status.is_server_error() => Exit::Unreachable,
+            _ => Exit::Refused,
         };
-        Err(CliError::new(exit, message))
+        let error = CliError::new(exit, message);
+        Err(CliError {
+            problem: answer,
+            ..error
+        })
     }
 
     /// `GET` a path's data.

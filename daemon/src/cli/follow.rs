@@ -27,7 +27,8 @@ pub async fn run(client: &Client, run: &str, json: bool) -> Result<Exit, CliErro
     }
     each_event(client, run, |row| match &mut live {
         Some(live) => live.event(row),
-        None if !json => print::line(&print::log_row(row)),
+        // The tree at the end has all of what failed.
+        None if !json => print::line(&print::log_row(row, false)),
         None => {}
     })
     .await?;
@@ -53,7 +54,7 @@ pub async fn logs(client: &Client, run: &str, json: bool) -> Result<Exit, CliErr
         print::line(&if json {
             row.to_string()
         } else {
-            print::log_row(row)
+            print::log_row(row, true)
         })
     })
     .await?;
@@ -200,7 +201,11 @@ impl Live {
     fn event(&mut self, row: &Value) {
         let kind = print::text(row, "kind");
         let unit = print::text(row, "taskRunId");
-        let mut note = shown(print::text(row, "message"));
+        let message = print::text(row, "message");
+        let mut note = match kind {
+            "task.failed" | "task.retrying" => print::brief(message),
+            _ => shown(message),
+        };
         if kind.starts_with("task.") {
             let (subject, rest) = subject(&note);
             self.names.insert(unit.to_owned(), subject.to_owned());

@@ -22,23 +22,30 @@ use std::collections::BTreeMap;
 use clap::Parser;
 
 use crate::config::{self, Loaded};
+use crate::daemon::Extent;
 use crate::diagnostic;
-use args::{Arguments, Command, SecretCommand};
+use args::{Arguments, Command, RunArguments, RunCommand, SecretCommand};
 
 /// Parses the process's arguments, runs the command and says how it went.
 pub fn main() -> Exit {
+    // Also arguments that are not understood are answered in the form that they ask for.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if json {
+        exit::speak_json();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
+        // Help and version are not mistakes; clap prints either where it belongs.
+        Err(error) if json && error.use_stderr() => {
+            return Exit::Usage.because(error.render().to_string().trim());
+        }
         Err(error) => {
-            // Help and version are not mistakes; clap prints either where it belongs.
-            let code = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Ok
-            };
             // Nobody reads it when the terminal is gone; the code still says what happened.
             let _ = error.print();
-            return code;
+            return match error.use_stderr() {
+                true => Exit::Usage,
+                false => Exit::Ok,
+            };
         }
     };
     // Before settings, environment and runtime, none of which that process may have.
@@ -84,14 +91,40 @@ async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
         Command::Secret(SecretCommand::Set { misplaced, .. }) if !misplaced.is_empty() => {
             return secrets::misplaced();
         }
-        command => match client::Client::connect(settings, environment).await {
-            Ok(client) => {
-                let result = runs::dispatch(&client, command, json).await;
-                client.close().await;
-                result
+        command => {
+            let extent = extent(&command);
+            match client::Client::connect(settings, environment, extent).await {
+                Ok(client) => {
+                    if !client.is_daemon() && extent != Extent::Whole {
+                        print::hold();
+                    }
+                    let result = runs::dispatch(&client, command, json).await;
+                    client.close().await;
+                    print::release();
+                    result
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        },
+        }
     };
-    result.unwrap_or_else(|failure| failure.exit.because(failure.message))
+    result.unwrap_or_else(exit::CliError::report)
+}
+
+/// What a command needs where no daemon runs. Only what is followed to its end carries runs out.
+fn extent(command: &Command) -> Extent {
+    match command {
+        Command::Run(RunArguments {
+            show: Some(RunCommand::Show { .. }),
+            ..
+        })
+        | Command::Runs(_)
+        | Command::Cancel(_)
+        | Command::Kv(_) => Extent::Records,
+        Command::Logs(arguments) if !arguments.follow => Extent::Records,
+        Command::Run(arguments) if arguments.detach => Extent::Files,
+        Command::Rerun(arguments) if arguments.detach => Extent::Files,
+        Command::Tasks | Command::Workflows | Command::Secret(_) => Extent::Files,
+        // The others, as far as they come here, begin something and see it through.
+        _ => Extent::Whole,
+    }
 }

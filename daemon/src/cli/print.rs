@@ -1,14 +1,21 @@
 //! How answers look on a terminal. Text that comes from tasks or files is shown as text: control
-//! characters are escaped, so that a log line stays one line and cannot repaint the screen.
+//! characters are escaped, so that a log line stays one line and cannot repaint the screen. A failure's
+//! message may have lines to be pasted into a file: they are printed once, each indented.
 
 #![allow(clippy::print_stdout, reason = "this is where the command line prints")]
 
+use std::cell::RefCell;
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::exit::Exit;
+use super::exit::{self, Exit};
 use crate::diagnostic::shown;
+
+/// Lines of a failure's message that are printed; those of a denial are fewer. `--json` has all.
+const MESSAGE_LINES_MAX: usize = 20;
+/// Before each further line of a message: nothing that a TOML file would mind.
+const PASTED: &str = "        ";
 
 /// Prints JSON, indented.
 pub fn value(value: &Value) -> Exit {
@@ -17,15 +24,49 @@ pub fn value(value: &Value) -> Exit {
 }
 
 /// Says something beside the answer, on standard error: the answer may be read by a program.
-#[allow(clippy::print_stderr, reason = "the command line speaks there")]
 pub fn aside(text: &str) {
-    eprintln!("{text}");
+    exit::say("remark", text, Value::Null);
 }
 
-/// Prints one line. A reader that went away (`| head`) ends the command, quietly.
+thread_local! {
+    /// What is to be printed later, if it is. Commands run on the process's first thread alone.
+    static HELD: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps what is printed until [`release`]: a pager that nobody reads on must not hold up the state folder.
+pub fn hold() {
+    HELD.set(Some(String::new()));
+}
+
+/// Prints what was kept.
+pub fn release() {
+    if let Some(text) = HELD.take() {
+        write(&text);
+    }
+}
+
+/// Prints one line.
 pub fn line(text: &str) {
+    let held = HELD.with_borrow_mut(|held| {
+        held.as_mut().map(|held| {
+            held.push_str(text);
+            held.push('\n');
+        })
+    });
+    if held.is_none() {
+        write(&format!("{text}\n"));
+    }
+}
+
+/// A reader that went away (`| head`) ends the command, quietly.
+fn write(text: &str) {
     use std::io::Write as _;
-    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+    let mut out = std::io::stdout().lock();
+    if out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .is_err()
+    {
         std::process::exit(0);
     }
 }
@@ -33,6 +74,30 @@ pub fn line(text: &str) {
 /// The text at a path of keys; empty when there is none.
 pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A message's first line.
+pub fn brief(message: &str) -> String {
+    match message.split_once('\n') {
+        Some((first, _)) => format!("{} …", shown(first)),
+        None => shown(message),
+    }
+}
+
+/// A message with its further lines as lines, all of them `indent` deep and so no row of their own.
+fn whole(message: &str, indent: &str) -> String {
+    let mut lines = message.lines();
+    let mut out = shown(lines.next().unwrap_or_default());
+    for line in lines.by_ref().take(MESSAGE_LINES_MAX) {
+        let _ = write!(out, "\n{indent}{}", shown(line));
+    }
+    match lines.count() {
+        0 => {}
+        more => {
+            let _ = write!(out, "\n{indent}… and {more} more lines; --json shows them");
+        }
+    }
+    out
 }
 
 /// Milliseconds as people read them.
@@ -72,7 +137,11 @@ pub fn tree(run: &Value, all: bool) -> String {
         duration(run, "durationMs"),
         text(run, "id"),
     );
-    reason(&mut out, "  ", run.get("failure"));
+    if let Some(failure) = run.get("failure").filter(|failure| failure.is_object()) {
+        // The task's own line, below, has the rest.
+        let message = without_cause(text(failure, "message"));
+        let _ = writeln!(out, "    {}: {}", text(failure, "code"), brief(message));
+    }
     let jobs = run
         .get("jobRuns")
         .and_then(Value::as_array)
@@ -147,10 +216,20 @@ fn reason(out: &mut String, indent: &str, reason: Option<&Value>) {
     if let Some(reason) = reason.filter(|reason| reason.is_object()) {
         let message = match text(reason, "message") {
             "" => String::new(),
-            message => format!(": {}", shown(message)),
+            // What is to be pasted stands behind spaces alone, not behind the tree's branches.
+            message => format!(": {}", whole(message, PASTED)),
         };
         let _ = writeln!(out, "{indent}  {}{message}", text(reason, "code"));
     }
+}
+
+/// "task `x` failed: why" without why: of a run that a task has failed.
+fn without_cause(message: &str) -> &str {
+    const FAILED: &str = "` failed";
+    let end = message
+        .find("` failed: ")
+        .map_or(message.len(), |at| at + FAILED.len());
+    message.get(..end).unwrap_or(message)
 }
 
 fn attempts(out: &mut String, indent: &str, task: &Value) {
@@ -171,12 +250,13 @@ fn attempts(out: &mut String, indent: &str, task: &Value) {
             number("memoryPeakBytes") / 1_024,
         );
         if let Some(failure) = attempt.get("failure").filter(|failure| failure.is_object()) {
-            let _ = writeln!(
-                out,
-                "{indent}    {}: {}",
-                text(failure, "code"),
-                shown(text(failure, "message"))
-            );
+            let reason = task.get("reason").unwrap_or(&Value::Null);
+            let said = text(failure, "message") == text(reason, "message");
+            let message = match said {
+                true => String::new(),
+                false => format!(": {}", brief(text(failure, "message"))),
+            };
+            let _ = writeln!(out, "{indent}    {}{message}", text(failure, "code"));
         }
         for call in attempt
             .get("hostCalls")
@@ -199,8 +279,8 @@ fn attempts(out: &mut String, indent: &str, task: &Value) {
     }
 }
 
-/// A log row as one line.
-pub fn log_row(row: &Value) -> String {
+/// A log row as one line; with `all`, the further lines of a task's failure follow it.
+pub fn log_row(row: &Value, all: bool) -> String {
     let at = text(row, "at").get(11..23).unwrap_or_default();
     let kind = text(row, "kind");
     let fields = row
@@ -213,11 +293,14 @@ pub fn log_row(row: &Value) -> String {
     } else {
         format!("{kind} ")
     };
-    format!(
-        "{at} {:<5} {subject}{}{fields}",
-        text(row, "level"),
-        shown(text(row, "message"))
-    )
+    let message = text(row, "message");
+    let message = match kind {
+        "task.failed" if all => whole(message, PASTED),
+        "task.failed" | "task.retrying" => brief(message),
+        "run.finished" => brief(without_cause(message)),
+        _ => shown(message),
+    };
+    format!("{at} {:<5} {subject}{message}{fields}", text(row, "level"))
 }
 
 fn pairs(fields: &serde_json::Map<String, Value>) -> String {
@@ -241,11 +324,47 @@ mod tests {
             "kind": "log", "level": "info", "message": "a\x1b[2Jb\r\nc\u{202E}d 한글",
             "fields": { "n\u{7}": "x\ny" }, "at": "2026-01-01T00:00:00.000000Z",
         });
-        let line = log_row(&row);
+        let line = log_row(&row, true);
         assert!(
             line.contains("a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{202e}d 한글"),
             "{line}"
         );
         assert!(line.ends_with(" n\\u{7}=x\\u{a}y"), "{line}");
+    }
+
+    #[test]
+    fn lines_to_be_pasted_are_printed_once_and_a_forged_row_is_not_taken_for_one() {
+        let message =
+            "GET x is not granted. To allow it, add:\n[[job.task.http]]\nurl = \"x\"\n\x1b[2J";
+        let row = |kind: &str, message: String| serde_json::json!({ "kind": kind, "level": "error", "message": message });
+        let failed = row("task.failed", format!("ask: http.denied: {message}"));
+        let lines = log_row(&failed, true);
+        assert!(
+            lines.contains(
+                "add:\n        [[job.task.http]]\n        url = \"x\"\n        \\u{1b}[2J"
+            ),
+            "{lines}"
+        );
+        assert!(log_row(&failed, false).ends_with("add: …"));
+        let finished = row(
+            "run.finished",
+            format!("failed: task `ask` failed: {message}"),
+        );
+        assert!(log_row(&finished, true).ends_with("run.finished failed: task `ask` failed"));
+        let run = serde_json::json!({
+            "status": "failed", "failure": { "code": "http.denied", "message": format!("task `ask` failed: {message}") },
+            "jobRuns": [{ "job": "j", "status": "failed", "taskRuns": [{
+                "task": "ask", "status": "failed", "reason": { "code": "http.denied", "message": message },
+                "attempts": [{ "number": 1, "failure": { "code": "http.denied", "message": message } }],
+            }] }],
+        });
+        let tree = tree(&run, true);
+        assert_eq!(tree.matches("is not granted").count(), 1, "{tree}");
+        assert!(
+            tree.contains("\n        [[job.task.http]]\n        url = \"x\"\n"),
+            "{tree}"
+        );
+        let long = whole(&"x\n".repeat(100), " ");
+        assert_eq!(long.lines().count(), 1 + MESSAGE_LINES_MAX + 1);
     }
 }

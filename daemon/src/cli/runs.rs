@@ -35,6 +35,11 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
                     Some(&json!({ "reason": arguments.reason })),
                 )
                 .await?;
+            if !client.is_daemon() {
+                print::aside(
+                    "no daemon is running: the order is kept, and carried out when one starts (flowweaver serve)",
+                );
+            }
             Ok(said(
                 json,
                 &answer,
@@ -160,7 +165,13 @@ async fn begun(
 ) -> Result<Exit, CliError> {
     let run = print::text(accepted, "runId").to_owned();
     if detach {
-        return Ok(said(json, accepted, &run));
+        let mut accepted = accepted.clone();
+        if let (false, Some(accepted)) = (client.is_daemon(), accepted.as_object_mut()) {
+            let note = "no daemon is running: the run is kept, and begins when one starts (flowweaver serve)";
+            accepted.insert("note".to_owned(), note.into());
+            print::aside(note);
+        }
+        return Ok(said(json, &accepted, &run));
     }
     follow::run(client, &run, json).await
 }
@@ -200,13 +211,14 @@ async fn runs(client: &Client, arguments: &RunsArguments, json: bool) -> Result<
         path.push_str("&workflow=");
         path.push_str(workflow.as_str());
     }
-    if let Some(status) = &arguments.status {
-        let safe: String = status
-            .chars()
-            .filter(|c| c.is_ascii_alphabetic() || *c == ',')
+    if !arguments.status.is_empty() {
+        let words: Vec<_> = arguments
+            .status
+            .iter()
+            .map(|status| status.as_str())
             .collect();
         path.push_str("&status=");
-        path.push_str(&safe);
+        path.push_str(&words.join(","));
     }
     let page = client.get(&path).await?;
     if json {
@@ -252,7 +264,7 @@ async fn logs(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
             print::line(&if json {
                 row.to_string()
             } else {
-                print::log_row(row)
+                print::log_row(row, true)
             });
         }
     }

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::client::Client;
 use super::exit::Exit;
 use crate::config::Settings;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Extent, StartError, StateLock};
 use crate::diagnostic::Diagnostic;
 use crate::telemetry;
 
 /// A client that does not read its answer keeps the daemon no longer than this.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Commands have the state folder for less; who has it longer is another daemon, or hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts, serves until SIGTERM or SIGINT, drains, and says how it went.
 pub async fn serve(
@@ -32,9 +36,17 @@ pub async fn serve(
         Ok(orders) => orders,
         Err(error) => return Exit::Unreachable.because(error),
     };
-    let daemon = match Daemon::start(settings, environment).await {
+    let lock = tokio::select! {
+        lock = lock(&settings) => lock,
+        () = orders.received() => return Exit::Ok,
+    };
+    let daemon = match lock {
+        Ok(lock) => Daemon::start(settings, environment, lock, Extent::Whole).await,
+        Err(error) => Err(error),
+    };
+    let daemon = match daemon {
         Ok(daemon) => daemon,
-        Err(error) => return Exit::Unreachable.because(error),
+        Err(error) => return Exit::from(&error).because(error),
     };
     tokio::select! {
         () = daemon.settled() => {}
@@ -64,6 +76,20 @@ pub async fn serve(
     match served.map_err(io::Error::other).and_then(|served| served) {
         Ok(()) => Exit::Ok,
         Err(error) => Exit::Unreachable.because(format!("the socket: {error}")),
+    }
+}
+
+/// Takes the state folder. A command that is just looking at something there is waited for, another daemon is not.
+async fn lock(settings: &Settings) -> Result<StateLock, StartError> {
+    match Daemon::lock(settings, Duration::ZERO).await {
+        Err(locked @ StartError::Locked { .. }) => {
+            if Client::running(settings).await.is_some() {
+                return Err(locked);
+            }
+            tracing::info!(%locked, "waiting");
+            Daemon::lock(settings, PATIENCE).await
+        }
+        other => other,
     }
 }
 

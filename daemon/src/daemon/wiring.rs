@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
-use super::StartError;
+use super::{Extent, StartError};
 use crate::broker::Broker;
 use crate::broker::http::address::Network;
 use crate::broker::http::{HostLimit, HttpLimits, Rate};
@@ -227,6 +227,7 @@ pub(super) fn reload(
     settings: &Settings,
     secrets: &Arc<Secrets>,
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
+    engine: &EngineHandle,
     versions: &Arc<Versions>,
     catalog: &Arc<ArcSwap<Catalog>>,
 ) -> ReloadParts {
@@ -246,6 +247,7 @@ pub(super) fn reload(
         secrets: Arc::clone(secrets),
         store: Arc::clone(store),
         sandbox: Arc::clone(sandbox),
+        engine: engine.clone(),
         clock: Arc::clone(clock),
         versions: Arc::clone(versions),
         catalog: Arc::clone(catalog),
@@ -257,13 +259,20 @@ pub(super) fn engine(
     settings: &Settings,
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
     versions: &Arc<Versions>,
+    extent: Extent,
 ) -> EngineHandle {
     let (store, sandbox, clock) = shared;
+    let numbers = engine::Settings::default();
     let numbers = engine::Settings {
+        // Without room for a run, none is claimed, and a new one is kept for the next daemon.
+        active_runs: match extent {
+            Extent::Whole => numbers.active_runs,
+            Extent::Files | Extent::Records => 0,
+        },
         instance: instance(&settings.paths.state),
         slots: usize::try_from(settings.engine.slots).unwrap_or(usize::MAX),
         queue: usize::try_from(settings.engine.queue).unwrap_or(usize::MAX),
-        ..engine::Settings::default()
+        ..numbers
     };
     let versions = Arc::clone(versions);
     Engine::new(Parts {

@@ -104,6 +104,7 @@ impl Workbench {
         let overrides =
             workflow::name_of(&source).and_then(|name| self.settings.workflows.get(&name));
         let environment = Environment {
+            organization: OrganizationId::ROOT,
             modules: self.modules.clone(),
             vars: overrides
                 .map(|section| section.vars.clone())

@@ -159,6 +159,7 @@ impl Conductor {
             run_id: run,
             organization: active.row.organization_id,
             workflow: active.row.workflow_name.clone(),
+            version: active.row.version,
             status,
         });
         self.claim(false);

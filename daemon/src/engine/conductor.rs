@@ -223,6 +223,14 @@ impl Conductor {
         Arc::clone(compiled)
     }
 
+    /// Forgets the derived form of versions that no run has and that are not live: whoever keeps a
+    /// version live holds its workflow, too.
+    pub(super) fn let_go(&mut self) {
+        self.compiled.retain(|_, compiled| {
+            Arc::strong_count(compiled) > 1 || Arc::strong_count(compiled.graph.workflow()) > 1
+        });
+    }
+
     fn admit(&mut self, admission: Admission) {
         let Admission {
             run: admission,

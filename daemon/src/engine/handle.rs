@@ -172,6 +172,14 @@ impl EngineHandle {
         runs.await.unwrap_or_default()
     }
 
+    /// Lets go of versions that no run in memory has and nobody else holds. Returns when that is done.
+    pub async fn let_go(&self) {
+        let (answer, done) = oneshot::channel();
+        self.tell(Intake::LetGo { answer });
+        // An engine that has gone holds nothing.
+        let _ = done.await;
+    }
+
     /// How the engine is, now and from now on.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.0.health.clone()

@@ -57,6 +57,8 @@ pub(super) enum Intake {
         run: RunId,
         answer: oneshot::Sender<Option<OrganizationId>>,
     },
+    /// What is kept of versions that no run needs is to be let go.
+    LetGo { answer: oneshot::Sender<()> },
     /// The engine is to stop.
     Drain {
         deadline: Timestamp,

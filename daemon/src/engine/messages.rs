@@ -50,6 +50,10 @@ impl Conductor {
                 let active = self.runs.get(&run);
                 let _ = answer.send(active.map(|active| active.row.organization_id));
             }
+            Intake::LetGo { answer } => {
+                self.let_go();
+                let _ = answer.send(());
+            }
             Intake::Drain { deadline, answer } => self.drain(deadline, answer),
             Intake::Farewell => self.farewell(),
         }

@@ -299,6 +299,8 @@ pub enum EngineEvent {
         organization: OrganizationId,
         /// Its workflow.
         workflow: WorkflowName,
+        /// The version it kept to its end.
+        version: Digest,
         /// How.
         status: Status,
     },

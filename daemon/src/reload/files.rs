@@ -43,6 +43,8 @@ pub(super) struct ModuleFile {
     pub digest: Option<Digest>,
     /// What is live.
     pub facts: Option<ModuleFacts>,
+    /// The content that was read last, live or not: what is tried again finds it prepared.
+    pub read: Option<Digest>,
     /// When it went missing.
     pub vanished_at: Option<Timestamp>,
 }
@@ -53,6 +55,7 @@ impl ModuleFile {
             found: None,
             digest: None,
             facts: None,
+            read: None,
             vanished_at: None,
         }
     }

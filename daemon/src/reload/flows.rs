@@ -169,6 +169,7 @@ impl Reload {
             .filter_map(|(name, file)| Some((module_name(name)?, file.facts.clone()?)))
             .collect();
         Environment {
+            organization: OrganizationId::ROOT,
             modules,
             vars: BTreeMap::new(),
             ceilings: self.parts.ceilings.clone(),
@@ -228,7 +229,7 @@ impl Reload {
                 false
             }
             (Ok((source, (workflow, warnings))), None) => {
-                self.publish_flow(name, &source, Arc::new(workflow), warnings, environment)
+                self.publish_flow(name, &source, workflow, warnings, environment)
                     .await
             }
         }

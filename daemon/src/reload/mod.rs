@@ -6,6 +6,7 @@
 
 mod files;
 mod flows;
+mod letting_go;
 mod modules;
 mod publish;
 mod scan;
@@ -17,7 +18,7 @@ pub use modules::{facts, module_name};
 pub use scan::{Found, folder, read};
 pub use versions::{VersionError, Versions};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::secret::Secrets;
 use crate::catalog::{Catalog, ProblemKind};
 use crate::clock::{Clock, Timestamp};
-use crate::id::{DatabaseName, VariableName, WorkflowName};
+use crate::engine::EngineHandle;
+use crate::id::{DatabaseName, Digest, VariableName, WorkflowName};
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::workflow::environment::{Ceilings, DatabaseFacts};
@@ -65,6 +67,8 @@ pub struct ReloadParts {
     pub store: Arc<dyn Store>,
     /// Where modules are compiled.
     pub sandbox: Arc<Sandbox>,
+    /// What says that a run has ended.
+    pub engine: EngineHandle,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Compiled workflows by version.
@@ -83,6 +87,8 @@ pub struct Reload {
     prepared: (mpsc::Sender<Prepared>, mpsc::Receiver<Prepared>),
     retry_at: Option<Timestamp>,
     settled: signal::Sender<bool>,
+    /// The modules in use, and how often compiled code had been written, when it was last swept.
+    swept: Option<(HashSet<Digest>, u64)>,
 }
 
 impl Reload {
@@ -99,6 +105,7 @@ impl Reload {
             prepared: mpsc::channel(1),
             retry_at: None,
             settled,
+            swept: None,
         };
         (reload, receiver)
     }
@@ -110,6 +117,7 @@ impl Reload {
             tracing::warn!(%error, "no file events; changes are found by the periodic scan");
         }
         let mut watch = watch.ok();
+        let mut ended = self.parts.engine.events();
         self.restore().await;
         loop {
             let writing = watch.as_ref().map(Watch::writing).unwrap_or_default();
@@ -119,6 +127,7 @@ impl Reload {
                 () = stop.cancelled() => return,
                 () = changed(&mut watch) => {}
                 Some(prepared) = self.prepared.1.recv() => self.module_prepared(prepared).await,
+                () = letting_go::possible(&mut ended, &self.draft) => {}
                 () = self.parts.clock.wait_until(due) => {}
             }
         }
@@ -143,6 +152,7 @@ impl Reload {
             let now = !compiling;
             std::mem::replace(settled, now) != now
         });
+        self.let_go().await;
     }
 
     fn same_as_live(&self) -> bool {

@@ -126,6 +126,7 @@ impl Reload {
         };
         file.found = Some(state);
         file.digest = Some(digest);
+        file.read = Some(digest);
         if live == Some(digest) {
             self.no_problem(&path);
             return;

@@ -22,7 +22,7 @@ impl Reload {
         &mut self,
         name: &str,
         source: &WorkflowSource,
-        workflow: Arc<Workflow>,
+        workflow: Workflow,
         warnings: Vec<Diagnostic>,
         environment: &Environment,
     ) -> bool {
@@ -51,7 +51,7 @@ impl Reload {
                 return false;
             }
         };
-        self.parts.versions.remember(&workflow);
+        let workflow = self.parts.versions.share(workflow);
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

@@ -1,7 +1,7 @@
 //! Versions from the store: a run continues with exactly what it started with, whatever the files
 //! say today.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::id::{Digest, ModuleName, VariableName};
@@ -51,11 +51,39 @@ impl Versions {
         }
     }
 
-    /// Shares a workflow that was compiled elsewhere.
-    pub fn remember(&self, workflow: &Arc<Workflow>) {
+    /// Shares a workflow that was compiled elsewhere. The answer is what to use: the same version is in
+    /// memory once, so that its use can be seen.
+    pub fn share(&self, workflow: Workflow) -> Arc<Workflow> {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(&workflow.version).and_then(Weak::upgrade) {
+            return known;
+        }
         compiled.retain(|_, workflow| workflow.strong_count() > 0);
-        compiled.insert(workflow.version, Arc::downgrade(workflow));
+        let workflow = Arc::new(workflow);
+        compiled.insert(workflow.version, Arc::downgrade(&workflow));
+        workflow
+    }
+
+    /// Unloads the modules that are neither among `keep` nor of a version that somebody holds; answers those
+    /// that stay. A version that comes into use afterwards finds its modules gone and prepares them
+    /// ([`Versions::ready`]); one that came into use before is seen here.
+    pub fn unload_except(&self, keep: impl IntoIterator<Item = Digest>) -> HashSet<Digest> {
+        let mut used: HashSet<Digest> = keep.into_iter().collect();
+        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let held: Vec<_> = compiled.values().filter_map(Weak::upgrade).collect();
+        for workflow in &held {
+            used.extend(modules_of(workflow));
+        }
+        self.sandbox.unload_except(&used);
+        used
+    }
+
+    /// The modules that a version in the store needs, as far as it is there and can be read.
+    pub async fn modules(&self, version: &Digest) -> Result<Vec<Digest>, StoreError> {
+        let row = self.store.version(version).await?;
+        let named = row.and_then(|row| serde_json::from_str(&row.modules).ok());
+        let named: BTreeMap<ModuleName, Digest> = named.unwrap_or_default();
+        Ok(named.into_values().collect())
     }
 
     /// The compiled workflow of a version.
@@ -103,6 +131,7 @@ impl Versions {
             );
         }
         let environment = Environment {
+            organization: row.organization_id,
             modules,
             vars,
             ceilings,
@@ -110,7 +139,7 @@ impl Versions {
         };
         let source = WorkflowSource::new(row.file.as_str(), row.source);
         let compiled = workflow::compile(&source, &environment);
-        let workflow = compiled.workflow.map(Arc::new).ok_or_else(|| {
+        let workflow = compiled.workflow.ok_or_else(|| {
             unusable(
                 compiled
                     .diagnostics
@@ -121,8 +150,7 @@ impl Versions {
         if workflow.version != *version {
             return Err(unusable(format!("it compiles to {}", workflow.version)));
         }
-        self.remember(&workflow);
-        Ok(workflow)
+        Ok(self.share(workflow))
     }
 
     /// The same, with its modules ready to be called.
@@ -151,4 +179,11 @@ impl Versions {
         }
         Ok(workflow)
     }
+}
+
+fn modules_of(workflow: &Workflow) -> impl Iterator<Item = Digest> {
+    workflow.tasks.iter().filter_map(|task| match &task.uses {
+        Uses::Module { digest, .. } => Some(*digest),
+        Uses::Workflow { .. } => None,
+    })
 }

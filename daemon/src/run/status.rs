@@ -61,6 +61,14 @@ words! {
 }
 
 impl Status {
+    /// The states of what goes on.
+    pub const UNFINISHED: [Self; 4] = [
+        Self::Queued,
+        Self::Running,
+        Self::Waiting,
+        Self::Interrupted,
+    ];
+
     /// Whether nothing more can happen to it.
     pub const fn is_final(self) -> bool {
         matches!(

@@ -2,13 +2,16 @@
 //!
 //! A file is its authentication tag, the length of a JSON head, the head ([`PreparedModule`]), and the code.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hmac::{Hmac, Mac as _};
+use rustix::fs::FlockOperation;
 use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -21,6 +24,8 @@ const TAG_BYTES: usize = 32;
 /// As long as the hash's output; more adds nothing (RFC 2104).
 const KEY_BYTES: usize = 32;
 const KEY_FILE: &str = "key";
+/// Begins the names of files that are being written.
+const UNFINISHED: &str = "unfinished-";
 /// The most that is written: the compiler's largest code and the largest head. More is not read.
 const FILE_BYTES_MAX: u64 = super::compiler::CODE_BYTES_MAX as u64 + (1 << 20);
 
@@ -28,6 +33,8 @@ const FILE_BYTES_MAX: u64 = super::compiler::CODE_BYTES_MAX as u64 + (1 << 20);
 pub(super) struct Compiled {
     folder: PathBuf,
     key: [u8; KEY_BYTES],
+    /// Files written by this process.
+    written: AtomicU64,
 }
 
 impl Compiled {
@@ -41,6 +48,7 @@ impl Compiled {
         Ok(Self {
             folder: folder.to_owned(),
             key: key(folder)?,
+            written: AtomicU64::new(0),
         })
     }
 
@@ -96,22 +104,53 @@ impl Compiled {
             .ok_or_else(|| io::Error::other("the key has no valid length"))?
             .finalize()
             .into_bytes();
+        // Who sweeps leaves unfinished files alone as long as somebody writes one.
+        let writing = File::open(&self.folder)?;
+        rustix::fs::flock(&writing, FlockOperation::LockShared)?;
         // The temporary file is 0600, and keeps that when it is renamed.
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(&self.folder)?;
         file.write_all(&tag)?;
         file.write_all(&sealed)?;
         file.persist(self.path(engine, &head.digest))?;
+        self.written.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Removes a module's compiled code. A file that is not there is removed already.
-    pub(super) fn remove(&self, engine: &Engine, digest: &Digest) {
-        let path = self.path(engine, digest);
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "compiled code could not be removed");
+    /// How many files this process has written.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Removes the compiled code of other modules than these, that of other engines, and what a crash left
+    /// unfinished. What is not named like a file of ours stays. Answers how many files went.
+    pub(super) fn sweep(&self, engine: &Engine, keep: &HashSet<Digest>) -> io::Result<usize> {
+        let keep: HashSet<String> = keep.iter().map(|digest| name(engine, digest)).collect();
+        let quiet = File::open(&self.folder)?;
+        let nobody_writes =
+            rustix::fs::flock(&quiet, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let file = entry.file_name();
+            let goes = file.to_str().is_some_and(|file| {
+                (is_code(file) && !keep.contains(file))
+                    || (nobody_writes && file.starts_with(UNFINISHED))
+            });
+            if !goes {
+                continue;
+            }
+            match fs::remove_file(entry.path()) {
+                Ok(()) => removed += 1,
+                // Another process swept it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(path = %entry.path().display(), %error, "compiled code could not be removed");
+                }
+            }
         }
+        Ok(removed)
     }
 
     /// Begins the tag over what the code is for and what it is.
@@ -124,9 +163,22 @@ impl Compiled {
     }
 
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
-        self.folder
-            .join(format!("{}-{:016x}", digest.hex(), compatibility(engine)))
+        self.folder.join(name(engine, digest))
     }
+}
+
+/// What the file of a module's code for an engine is called.
+fn name(engine: &Engine, digest: &Digest) -> String {
+    format!("{}-{:016x}", digest.hex(), compatibility(engine))
+}
+
+/// Whether a file is called like one that [`name`] names, for whatever module and engine.
+fn is_code(file: &str) -> bool {
+    let hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    file.split_once('-')
+        .is_some_and(|(digest, engine)| hex(digest, 64) && hex(engine, 16))
 }
 
 /// Differs whenever code compiled for one engine must not be loaded by another.

@@ -1,9 +1,10 @@
 //! The modules that are ready to run, by digest: from bytes to a checked, compiled, linked component.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::types::ComponentItem;
@@ -115,9 +116,14 @@ fn check_entry(pre: &InstancePre<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
+/// One preparation of a module and how it ended, for all who asked while it was under way.
+type Preparation = OnceCell<Result<Arc<PreparedModule>, ModuleProblem>>;
+
 /// All loaded modules.
 pub(super) struct Modules {
     by_digest: RwLock<HashMap<Digest, Arc<Module>>>,
+    /// Forgotten when the last who waits has its answer: a failure is not kept.
+    under_way: Mutex<HashMap<Digest, Weak<Preparation>>>,
     pub(super) compiled: Compiled,
     compiler: Compiler,
     bytes_max: usize,
@@ -127,6 +133,7 @@ impl Modules {
     pub(super) fn new(compiled: Compiled, compiler: Compiler, bytes_max: usize) -> Self {
         Self {
             by_digest: RwLock::default(),
+            under_way: Mutex::default(),
             compiled,
             compiler,
             bytes_max,
@@ -139,6 +146,21 @@ impl Modules {
             .unwrap_or_else(PoisonError::into_inner)
             .get(digest)
             .cloned()
+    }
+
+    /// The preparation of a module that is under way, or a new one.
+    fn preparation(&self, digest: Digest) -> Arc<Preparation> {
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = under_way.get(&digest).and_then(Weak::upgrade) {
+            return known;
+        }
+        under_way.retain(|_, preparation| preparation.strong_count() > 0);
+        let new = Arc::new(Preparation::new());
+        under_way.insert(digest, Arc::downgrade(&new));
+        new
     }
 
     fn insert(&self, module: Arc<Module>) -> Arc<PreparedModule> {
@@ -189,13 +211,28 @@ impl Read {
 
 impl Sandbox {
     /// Makes a module runnable: from memory, from the folder of compiled code, or by compiling it in
-    /// a process of its own. Nothing of it runs but `describe`, once, with no grants.
+    /// a process of its own. Nothing of it runs but `describe`, once, with no grants. Who asks for a module that is
+    /// being prepared waits for that, and gets its outcome.
     ///
     /// # Errors
     /// When the bytes are not a module that can run.
     pub async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<PreparedModule>, ModuleProblem> {
         module::check_header(&bytes, self.modules.bytes_max)?;
         let digest = Digest::of(&bytes);
+        if let Some(module) = self.modules.get(&digest) {
+            return Ok(Arc::clone(&module.prepared));
+        }
+        let preparation = self.modules.preparation(digest);
+        // Whoever is first does it; if it goes away, the next one begins anew.
+        let outcome = preparation.get_or_init(|| self.prepare_now(bytes, digest));
+        outcome.await.clone()
+    }
+
+    async fn prepare_now(
+        &self,
+        bytes: Arc<[u8]>,
+        digest: Digest,
+    ) -> Result<Arc<PreparedModule>, ModuleProblem> {
         if let Some(prepared) = self.restore(digest).await {
             return Ok(prepared);
         }
@@ -205,10 +242,6 @@ impl Sandbox {
             undescribed,
         } = self.blocking(move || Read::new(&unread, digest)).await??;
         let _turn = self.modules.compiler.turn().await?;
-        // Someone else may have compiled it while we waited.
-        if let Some(module) = self.modules.get(&digest) {
-            return Ok(Arc::clone(&module.prepared));
-        }
         let code = self.compile(bytes).await?;
         let machines = Arc::clone(&self.machines);
         let (mut module, code) = self
@@ -258,25 +291,41 @@ impl Sandbox {
             .flatten()
     }
 
-    /// Lets go of a module and of its compiled code. Attempts under way keep what they have.
-    pub fn forget(&self, digest: &Digest) {
-        self.modules
-            .by_digest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(digest);
-        self.modules
-            .compiled
-            .remove(self.machines.compiler(), digest);
+    /// The modules that are in memory, ready to run.
+    pub fn loaded(&self) -> HashSet<Digest> {
+        let modules = self.modules.by_digest.read();
+        let modules = modules.unwrap_or_else(PoisonError::into_inner);
+        modules.keys().copied().collect()
     }
 
-    /// Lets go of all modules but these; their compiled code stays on disk.
+    /// Lets go of all modules but these. Attempts under way keep what they have, and compiled code stays on disk.
     pub fn unload_except(&self, keep: &HashSet<Digest>) {
-        self.modules
-            .by_digest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|digest, _| keep.contains(digest));
+        let modules = self.modules.by_digest.write();
+        let mut modules = modules.unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> = modules
+            .extract_if(|digest, _| !keep.contains(digest))
+            .collect();
+        drop(modules);
+        // Returning their memory takes a while, in which nobody has to wait for the lock.
+        drop(gone);
+    }
+
+    /// How often this process has put compiled code on disk: what grows there is worth a sweep.
+    pub fn compiled(&self) -> u64 {
+        self.modules.compiled.written()
+    }
+
+    /// Removes from disk the compiled code of modules that are neither among these nor in memory, and what was
+    /// compiled for another engine. Answers how many files went.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub async fn sweep_except(&self, mut keep: HashSet<Digest>) -> std::io::Result<usize> {
+        keep.extend(self.loaded());
+        let (modules, machines) = (Arc::clone(&self.modules), Arc::clone(&self.machines));
+        self.blocking(move || modules.compiled.sweep(machines.compiler(), &keep))
+            .await
+            .map_err(std::io::Error::other)?
     }
 
     async fn describe(&self, module: Arc<Module>) -> Result<Arc<str>, ModuleProblem> {

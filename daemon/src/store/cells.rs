@@ -222,6 +222,7 @@ pub(super) fn log(c: &impl Cells) -> Result<LogRow, Fault> {
     Ok(LogRow {
         event_id: c.int("execution_log_id")?,
         run_id: c.parsed("workflow_run_id")?,
+        organization_id: c.parsed("organization_id")?,
         task_run_id: c.opt_parsed("task_run_id")?,
         attempt_id: c.opt_parsed("task_attempt_id")?,
         kind: c.text("kind")?,

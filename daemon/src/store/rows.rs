@@ -322,6 +322,8 @@ pub struct LogRow {
     pub event_id: i64,
     /// Its run.
     pub run_id: RunId,
+    /// Its organization.
+    pub organization_id: OrganizationId,
     /// Its task run.
     pub task_run_id: Option<TaskRunId>,
     /// Its attempt.

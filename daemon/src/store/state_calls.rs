@@ -332,6 +332,23 @@ macro_rules! state_store {
             Ok(rows > 0)
         }
 
+        impl $store {
+            /// A page of entries: prefix, last key of the page before, and how many.
+            async fn kv_rows<T: Send + 'static>(
+                &self,
+                statement: &'static str,
+                space: &KvSpace,
+                (prefix, after, limit): (&str, Option<&str>, u32),
+                now: Timestamp,
+                read: fn(&Row) -> Result<T, Fault>,
+            ) -> Result<Vec<T>, StoreError> {
+                let space = space.clone();
+                let page = (prefix.to_owned(), after.map(str::to_owned), limit);
+                self.read(move |c| Box::pin(kv_page(c, statement, space, page, now, read)))
+                    .await
+            }
+        }
+
         #[async_trait]
         impl StateStore for $store {
             async fn kv_get(
@@ -377,14 +394,9 @@ macro_rules! state_store {
                 limit: u32,
                 now: Timestamp,
             ) -> Result<Vec<String>, StoreError> {
-                let (space, page) = (
-                    space.clone(),
-                    (prefix.to_owned(), after.map(str::to_owned), limit),
-                );
-                self.read(move |c| {
-                    Box::pin(kv_page(c, sql::KV_KEYS, space, page, now, cells::kv_key))
-                })
-                .await
+                let page = (prefix, after, limit);
+                self.kv_rows(sql::KV_KEYS, space, page, now, cells::kv_key)
+                    .await
             }
 
             async fn kv_list(
@@ -395,14 +407,9 @@ macro_rules! state_store {
                 limit: u32,
                 now: Timestamp,
             ) -> Result<Vec<KvListed>, StoreError> {
-                let (space, page) = (
-                    space.clone(),
-                    (prefix.to_owned(), after.map(str::to_owned), limit),
-                );
-                self.read(move |c| {
-                    Box::pin(kv_page(c, sql::KV_LIST, space, page, now, cells::kv_listed))
-                })
-                .await
+                let page = (prefix, after, limit);
+                self.kv_rows(sql::KV_LIST, space, page, now, cells::kv_listed)
+                    .await
             }
 
             async fn kv_usage(

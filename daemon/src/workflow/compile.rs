@@ -481,9 +481,10 @@ impl<'c> Compiler<'c, '_> {
         ))
     }
 
-    /// hash(file, resolved vars, ceilings, module digests, child versions).
+    /// hash(organization, file, resolved vars, ceilings, module digests, child versions).
     fn version(&self) -> Digest {
         let mut parts: Vec<Vec<u8>> = vec![
+            self.environment.organization.to_string().into_bytes(),
             self.source.text.as_bytes().to_vec(),
             json!(self.known.vars).to_string().into_bytes(),
             json!(self.environment.ceilings).to_string().into_bytes(),

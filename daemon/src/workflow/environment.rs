@@ -11,11 +11,15 @@ use serde_json::{Map, Value};
 
 use super::grant::SqlMode;
 use super::model::InputSpec;
-use crate::id::{DatabaseName, Digest, ModuleName, SecretName, VariableName, WorkflowName};
+use crate::id::{
+    DatabaseName, Digest, ModuleName, OrganizationId, SecretName, VariableName, WorkflowName,
+};
 
 /// Everything a file is compiled against.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
+    /// Whose file it is. The same file of another organization is another version.
+    pub organization: OrganizationId,
     /// The modules there are.
     pub modules: BTreeMap<ModuleName, ModuleFacts>,
     /// The operator's `[workflows.<name>.vars]` for this workflow.

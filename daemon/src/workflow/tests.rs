@@ -38,7 +38,7 @@ fn environment() -> Environment {
 }
 
 /// Task `a` has an output in most tests; task `b` is the one that is asked.
-fn workflow(with: &str) -> Result<Workflow, String> {
+fn source(with: &str) -> WorkflowSource {
     let text = format!(
         "flowweaver = 1\nname = \"w\"\n\
          [inputs.name]\ntype = \"string\"\ndefault = \"기본\"\n\
@@ -49,7 +49,11 @@ fn workflow(with: &str) -> Result<Workflow, String> {
          [[job.task]]\nname = \"a\"\nuses = \"m\"\n\
          [[job.task]]\nname = \"b\"\nuses = \"m\"\nwith = {{ {with} }}\n"
     );
-    let compiled = compile(&WorkflowSource::new("w.toml", text), &environment());
+    WorkflowSource::new("w.toml", text)
+}
+
+fn workflow(with: &str) -> Result<Workflow, String> {
+    let compiled = compile(&source(with), &environment());
     compiled
         .workflow
         .ok_or_else(|| render(&compiled.diagnostics))
@@ -191,6 +195,21 @@ fn what_an_expression_cannot_give_is_invalid_and_says_which() {
             other => panic!("{bad}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn the_same_file_of_another_organization_is_another_version() {
+    let source = source("n = 1");
+    let version = |organization: &str| {
+        let environment = Environment {
+            organization: organization.parse().unwrap(),
+            ..environment()
+        };
+        compile(&source, &environment).workflow.unwrap().version
+    };
+    let (a, b) = ("01ARZ3NDEKTSV4RRFFQ69G5FAA", "01ARZ3NDEKTSV4RRFFQ69G5FAB");
+    assert_eq!(version(a), version(a));
+    assert_ne!(version(a), version(b));
 }
 
 #[test]

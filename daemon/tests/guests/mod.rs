@@ -114,29 +114,56 @@ impl Guest {
         )
     }
 
-    /// `$stdout -> handle` and `$print (handle, text, length, result at)`.
-    pub fn stdout(self) -> Self {
+    /// `wasi:io/streams` with one kind of stream (`input` or `output`) and one method of it; `$name` calls it.
+    fn stream(self, kind: &str, method: &str, types: &str, name: &str, core: &str) -> Self {
+        let stream = format!("{kind}-stream");
+        let full = format!("[method]{stream}.{method}");
         self.import(
             "streams",
-            r#"(import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
+            &format!(
+                r#"(import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
             (alias export $io-error "error" (type $io-error-type))
             (import "wasi:io/streams@0.2.0" (instance $streams
                 (alias outer 1 $io-error-type (type $x))
                 (export "error" (type $e (eq $x)))
-                (export "output-stream" (type $stream (sub resource)))
+                (export "{stream}" (type $stream (sub resource)))
                 (type $v (variant (case "last-operation-failed" (own $e)) (case "closed")))
                 (export "stream-error" (type $failed (eq $v)))
-                (export "[method]output-stream.blocking-write-and-flush"
-                    (func (param "self" (borrow $stream)) (param "contents" (list u8)) (result (result (error $failed)))))))
-            (alias export $streams "output-stream" (type $output-stream))
-            (import "wasi:cli/stdout@0.2.0" (instance $stdout-instance
-                (alias outer 1 $output-stream (type $x))
-                (export "output-stream" (type $stream (eq $x)))
-                (export "get-stdout" (func (result (own $stream))))))
-            "#,
-            &[("[method]output-stream.blocking-write-and-flush", "print", "(param i32 i32 i32 i32)")],
+                (export "{full}"
+                    (func (param "self" (borrow $stream)) {types}))))
+            (alias export $streams "{stream}" (type ${stream}))
+            "#
+            ),
+            &[(full.as_str(), name, core)],
         )
-        .import("stdout-instance", "", &[("get-stdout", "stdout", "(result i32)")])
+    }
+
+    /// One of the process's own streams: `$name -> handle`.
+    fn own_stream(self, kind: &str, name: &str) -> Self {
+        let (instance, get) = (format!("{name}-instance"), format!("get-{name}"));
+        self.import(
+            &instance,
+            &format!(
+                r#"(import "wasi:cli/{name}@0.2.0" (instance ${instance}
+                (alias outer 1 ${kind}-stream (type $x))
+                (export "{kind}-stream" (type $stream (eq $x)))
+                (export "{get}" (func (result (own $stream))))))
+            "#
+            ),
+            &[(get.as_str(), name, "(result i32)")],
+        )
+    }
+
+    /// `$stdout -> handle` and `$print (handle, text, length, result at)`.
+    pub fn stdout(self) -> Self {
+        self.stream(
+            "output",
+            "blocking-write-and-flush",
+            r#"(param "contents" (list u8)) (result (result (error $failed)))"#,
+            "print",
+            "(param i32 i32 i32 i32)",
+        )
+        .own_stream("output", "stdout")
     }
 
     /// `$timer (nanoseconds) -> handle` and `$wait (handle)`.

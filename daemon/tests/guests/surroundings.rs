@@ -129,26 +129,13 @@ impl Guest {
 
     /// `$stdin -> handle` and `$read (handle, how many bytes, result at)`.
     pub fn stdin(self) -> Self {
-        self.import(
-            "streams",
-            r#"(import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
-            (alias export $io-error "error" (type $io-error-type))
-            (import "wasi:io/streams@0.2.0" (instance $streams
-                (alias outer 1 $io-error-type (type $x))
-                (export "error" (type $e (eq $x)))
-                (export "input-stream" (type $stream (sub resource)))
-                (type $v (variant (case "last-operation-failed" (own $e)) (case "closed")))
-                (export "stream-error" (type $failed (eq $v)))
-                (export "[method]input-stream.blocking-read"
-                    (func (param "self" (borrow $stream)) (param "len" u64) (result (result (list u8) (error $failed)))))))
-            (alias export $streams "input-stream" (type $input-stream))
-            (import "wasi:cli/stdin@0.2.0" (instance $stdin-instance
-                (alias outer 1 $input-stream (type $x))
-                (export "input-stream" (type $stream (eq $x)))
-                (export "get-stdin" (func (result (own $stream))))))
-            "#,
-            &[("[method]input-stream.blocking-read", "read", "(param i32 i64 i32)")],
+        self.stream(
+            "input",
+            "blocking-read",
+            r#"(param "len" u64) (result (result (list u8) (error $failed)))"#,
+            "read",
+            "(param i32 i64 i32)",
         )
-        .import("stdin-instance", "", &[("get-stdin", "stdin", "(result i32)")])
+        .own_stream("input", "stdin")
     }
 }

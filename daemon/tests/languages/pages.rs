@@ -62,13 +62,33 @@ fn the_pages_show_the_same_smallest_task_and_the_versions_that_are_tested() {
     );
     let install = command(&javascript, "npm install @bytecodealliance");
     let package = install.strip_prefix("npm install ").unwrap();
+    let (name, version) = package.rsplit_once('@').unwrap();
     assert!(
-        pinned("build.sh").contains(&format!("STARLINGMONKEY={package}\n")),
+        pinned("starlingmonkey/package.json").contains(&format!("\"{name}\": \"{version}\"")),
         "{install}"
     );
     let install = command(&python, "pip install ");
     let package = install.strip_prefix("pip install ").unwrap();
-    assert_eq!(pinned("python/requirements.txt").trim(), package);
+    let hashed = format!("{package} \\\n    --hash=sha256:");
+    assert!(pinned("python/requirements.txt").starts_with(&hashed));
+}
+
+#[test]
+fn every_package_of_the_javascript_compilers_is_pinned_by_its_hash_and_comes_from_nowhere_special() {
+    for folder in ["javascript", "starlingmonkey"] {
+        let path = root().join("polyglot").join(folder);
+        let lock = fs::read_to_string(path.join("package-lock.json")).unwrap();
+        let lock: serde_json::Value = serde_json::from_str(&lock).unwrap();
+        let packages = lock["packages"].as_object().unwrap();
+        assert!(packages.len() > 1);
+        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+            assert!(
+                package["integrity"].is_string() || package["inBundle"] == true,
+                "{folder}: {name}"
+            );
+            assert!(package.get("resolved").is_none(), "{folder}: {name}");
+        }
+    }
 }
 
 #[test]

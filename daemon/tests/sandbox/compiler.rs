@@ -20,6 +20,11 @@ const MORE_THAN_A_PIPE: usize = 256 << 10;
 
 /// A sandbox whose compiler is this shell script. `$FOLDER` in it is a folder of the test's own.
 fn scripted(script: &str) -> (TempDir, Arc<Sandbox>) {
+    scripted_within(Duration::from_millis(500), script)
+}
+
+/// The same, with so much CPU time.
+fn scripted_within(time: Duration, script: &str) -> (TempDir, Arc<Sandbox>) {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("compiler");
     let script = script.replace("$FOLDER", folder.path().to_str().unwrap());
@@ -28,7 +33,7 @@ fn scripted(script: &str) -> (TempDir, Arc<Sandbox>) {
     let options = SandboxOptions {
         compiler: program,
         compile_limits: CompileLimits {
-            time: Duration::from_millis(500),
+            time,
             memory_bytes: 1 << 30,
         },
         ..SandboxOptions::new(folder.path().join("compiled"))
@@ -216,6 +221,83 @@ async fn a_program_that_cannot_be_started_is_the_hosts_problem_and_not_the_modul
     let sandbox = Sandbox::open(options, broker()).unwrap();
     let problem = prepare_by(&sandbox).await.unwrap_err();
     assert!(matches!(&problem, ModuleProblem::Host(_)), "{problem}");
+}
+
+/// Counts its starts in `$FOLDER/starts`, then waits for `$FOLDER/go`, then does what `then` says.
+fn counted(then: &str) -> (TempDir, Arc<Sandbox>) {
+    let script = format!("echo start >> $FOLDER/starts; read go < $FOLDER/go; {then}");
+    scripted_within(FAR, &script)
+}
+
+fn starts(folder: &TempDir) -> usize {
+    let text = fs::read_to_string(folder.path().join("starts")).unwrap_or_default();
+    text.lines().count()
+}
+
+/// Makes the pipe that the script waits for; whoever opens it for writing lets one start go on.
+fn gate(folder: &TempDir) {
+    let made = Command::new("mkfifo")
+        .arg(folder.path().join("go"))
+        .status();
+    assert!(made.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_module_that_many_want_at_once_is_compiled_once_and_its_failure_does_not_stick() {
+    let compile = format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_flowweaver"));
+    let fails_first = format!("[ $(wc -l < $FOLDER/starts) = 1 ] && exit 9; {compile}");
+    let (folder, sandbox) = counted(&fails_first);
+    gate(&folder);
+    for expected in [1, 2] {
+        // All of them ask before the compiler may go on: polled once, they wait for the one that is first.
+        let mut asking: Vec<_> = (0..4).map(|_| Box::pin(prepare_by(&sandbox))).collect();
+        until_polled(&mut asking, || starts(&folder) == expected).await;
+        let path = folder.path().join("go");
+        let opened = tokio::task::spawn_blocking(move || fs::write(path, "go").unwrap());
+        for asked in asking {
+            let outcome = asked.await;
+            assert_eq!(outcome.is_ok(), expected == 2, "{outcome:?}");
+        }
+        opened.await.unwrap();
+        assert_eq!(starts(&folder), expected);
+    }
+    assert_eq!(sandbox.loaded().len(), 1);
+}
+
+/// Polls all of these again and again until something is so; none of them may end before.
+async fn until_polled<F: Future + Unpin>(futures: &mut [F], is_so: impl Fn() -> bool) {
+    let so = std::future::poll_fn(|context| {
+        for future in futures.iter_mut() {
+            assert!(std::pin::Pin::new(future).poll(context).is_pending());
+        }
+        if is_so() {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    });
+    tokio::time::timeout(FAR, so).await.unwrap();
+}
+
+#[tokio::test]
+async fn when_the_first_who_wants_a_module_goes_away_the_next_one_compiles_it() {
+    let (folder, sandbox) = counted("cat > /dev/null; echo line 1 is wrong; exit 1");
+    gate(&folder);
+    let mut first = [Box::pin(prepare_by(&sandbox))];
+    until_polled(&mut first, || starts(&folder) == 1).await;
+    let mut second = [Box::pin(prepare_by(&sandbox))];
+    until_polled(&mut second, || true).await;
+    drop(first);
+    until_polled(&mut second, || starts(&folder) == 2).await;
+    let path = folder.path().join("go");
+    let opened = tokio::task::spawn_blocking(move || fs::write(path, "go").unwrap());
+    let [second] = second;
+    let problem = second.await.unwrap_err();
+    assert_eq!(
+        problem,
+        ModuleProblem::Invalid("line 1 is wrong".to_owned())
+    );
+    opened.await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What a module says of itself, and what is kept of it.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use flowweaver::run::failure::FailureSource;
@@ -51,12 +52,16 @@ async fn a_description_in_the_module_is_preferred_and_the_code_is_not_run_for_it
 }
 
 #[tokio::test]
-async fn a_forgotten_module_does_not_run_and_an_attempt_under_way_is_not_disturbed() {
+async fn an_unloaded_module_does_not_run_and_an_attempt_under_way_is_not_disturbed() {
     let (folder, sandbox) = sandbox();
     let digest = prepare(&sandbox, &sleeper()).await;
     let cancel = CancellationToken::new();
     let mut attempts = started(&sandbox, digest, 1, &cancel).await;
-    sandbox.forget(&digest);
+    assert_eq!(sandbox.loaded(), HashSet::from([digest]));
+    sandbox.unload_except(&HashSet::new());
+    assert_eq!(sandbox.loaded(), HashSet::new());
+    assert_eq!(compiled_files(folder.path()).len(), 1);
+    assert_eq!(sandbox.sweep_except(HashSet::new()).await.unwrap(), 1);
     assert_eq!(compiled_files(folder.path()).len(), 0);
     let failure = sandbox
         .invoke(invocation(digest, "{}"))
@@ -71,6 +76,39 @@ async fn a_forgotten_module_does_not_run_and_an_attempt_under_way_is_not_disturb
     assert!(!task.is_finished());
     cancel.cancel();
     assert_eq!(task.await.unwrap().outcome.unwrap_err().code, "cancelled");
+}
+
+#[tokio::test]
+async fn a_sweep_takes_what_nothing_needs_and_leaves_what_is_used_or_not_ours() {
+    let (folder, sandbox) = sandbox();
+    let kept = prepare(&sandbox, &echo()).await;
+    let loaded = prepare(&sandbox, &endless()).await;
+    let unused = prepare(&sandbox, &hog()).await;
+    sandbox.unload_except(&HashSet::from([loaded]));
+    let put = |name: &str| std::fs::write(folder.path().join(name), "x").unwrap();
+    let another_engine = format!("{}-{:016x}", loaded.hex(), 1);
+    put(&another_engine);
+    put("unfinished-abc");
+    put("notes of the operator");
+    // Somebody writes, and so what is unfinished may be theirs.
+    let writer = std::fs::File::open(folder.path()).unwrap();
+    writer.lock_shared().unwrap();
+    assert_eq!(
+        sandbox.sweep_except(HashSet::from([kept])).await.unwrap(),
+        2
+    );
+    let there = |name: &str| folder.path().join(name).exists();
+    assert!(!there(&another_engine) && there("unfinished-abc"));
+    drop(writer);
+    assert_eq!(
+        sandbox.sweep_except(HashSet::from([kept])).await.unwrap(),
+        1
+    );
+    assert!(!there("unfinished-abc") && there("notes of the operator") && there("key"));
+    let fresh = open(folder.path());
+    assert!(fresh.restore(unused).await.is_none());
+    assert!(fresh.restore(kept).await.is_some());
+    assert!(fresh.restore(loaded).await.is_some());
 }
 
 #[tokio::test]

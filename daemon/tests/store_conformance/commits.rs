@@ -1,11 +1,13 @@
 //! What a commit writes, and what it does not.
 
-use flowweaver::id::{CommandId, Digest, HostCallId, RunId, WorkflowId};
+use flowweaver::id::{CommandId, Digest, HostCallId, OrganizationId, RunId, WorkflowId};
 use flowweaver::run::status::Status;
 use flowweaver::store::CommitOutcome::{Committed, Conflict, Duplicate, Fenced, Rejected};
-use flowweaver::store::rows::{CommandKind, CommandRow, HostCallRow, RunChange};
+use flowweaver::store::rows::{
+    CommandKind, CommandRow, HostCallRow, RunChange, RunFilter, VersionRow,
+};
 
-use crate::world::{World, at, insert, line, new_run, step, update};
+use crate::world::{World, at, insert, line, new_run, step, update, version_of};
 
 pub async fn a_fenced_commit_writes_nothing(world: World) {
     let owner = world.daemon("a").await;
@@ -221,6 +223,50 @@ pub async fn an_idempotency_key_names_one_run(world: World) {
         [Duplicate(first.run_id), Committed, Conflict]
     );
     assert!(world.store.load_run(second.run_id).await.unwrap().is_none());
+}
+
+pub async fn organizations_share_neither_versions_nor_keys(world: World) {
+    let other: OrganizationId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+    world
+        .raw
+        .execute(r#"insert into "organization" ("organization_id", "name", "created_at") values ('01ARZ3NDEKTSV4RRFFQ69G5FAV', 'other', 0)"#)
+        .await;
+    let ours = world.workflow("flow").await;
+    // The same file; the compiler gives it another digest in another organization.
+    let theirs = VersionRow {
+        organization_id: other,
+        version: Digest::of(b"theirs"),
+        ..version_of("flow", "")
+    };
+    let version = theirs.version;
+    let theirs = world.store.publish(&theirs).await.unwrap();
+    assert_ne!(ours, theirs);
+    let listed = world.store.versions(theirs).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|row| row.version).collect::<Vec<_>>(),
+        [version]
+    );
+    let mut first = new_run(ours, "flow", None);
+    first.idempotency_key = Some("order-17".into());
+    let mut second = new_run(theirs, "flow", None);
+    second.organization_id = other;
+    second.version = version;
+    second.idempotency_key = first.idempotency_key.clone();
+    let outcomes = world.commit(&[insert(&first), insert(&second)]).await;
+    assert_eq!(outcomes, [Committed, Committed]);
+    for (organization, run) in [(OrganizationId::ROOT, &first), (other, &second)] {
+        let filter = RunFilter {
+            organization: Some(organization),
+            limit: 10,
+            ..RunFilter::default()
+        };
+        let found = world.store.runs(&filter).await.unwrap();
+        assert_eq!(
+            found.iter().map(|row| row.run_id).collect::<Vec<_>>(),
+            [run.run_id]
+        );
+        assert_eq!(found[0].number, 1);
+    }
 }
 
 pub async fn a_run_without_its_workflow_is_refused(world: World) {

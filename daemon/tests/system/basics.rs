@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::rig::{Rig, output, task};
 
-const HELLO: &str = r#"
+pub const HELLO: &str = r#"
 flowweaver = 1
 name = "hello"
 

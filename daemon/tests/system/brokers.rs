@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use super::rig::{failure, output, task, tasks};
+use super::rig::{Rig, failure, output, task, tasks};
 use super::world::{SECRETS, World, product_blog};
 
 /// A workflow of one request, with a grant for one address.
@@ -16,6 +16,15 @@ fn asking(world: &World, granted: &str, request: &str, retry: &str) -> String {
         "flowweaver = 1\nname = \"ask\"\n\n[[job]]\nname = \"only\"\n\n[[job.task]]\nname = \"ask\"\nuses = \"http-request\"\n\
          retry = {retry}\nwith = {{ url = \"{base}{request}\" }}\n\n[[job.task.http]]\nurl = \"{granted}\"\n"
     )
+}
+
+/// A rig whose workflow `ask` searches the mall, granted one section of the world; and the file's text.
+fn mall_asker(granted: &str, retry: &str) -> Option<(Rig, World, String)> {
+    let (rig, world) = product_blog()?;
+    let granted = format!("{}/{granted}/*", world.base());
+    let flow = asking(&world, &granted, "/mall/shop/search.php?ss_tx=x", retry);
+    rig.write("flows/ask.toml", &flow);
+    Some((rig, world, flow))
 }
 
 /// Stands between the daemon and the world, and changes the last byte of each picture that is stored.
@@ -166,17 +175,10 @@ fn a_missing_form_field_fails_the_run_with_the_services_words() {
 
 #[test]
 fn a_denied_address_says_the_lines_that_allow_it_and_with_them_the_next_run_passes() {
-    let Some((mut rig, world)) = product_blog() else {
+    let retry = "{ attempts = 3, delay = \"10ms\" }";
+    let Some((mut rig, world, flow)) = mall_asker("blog", retry) else {
         return;
     };
-    let granted = format!("{}/blog/*", world.base());
-    let flow = asking(
-        &world,
-        &granted,
-        "/mall/shop/search.php?ss_tx=x",
-        "{ attempts = 3, delay = \"10ms\" }",
-    );
-    rig.write("flows/ask.toml", &flow);
     rig.start();
     let denied = rig.run("ask", &[]);
     assert_eq!(denied["status"], "failed");
@@ -194,6 +196,14 @@ fn a_denied_address_says_the_lines_that_allow_it_and_with_them_the_next_run_pass
 
     let (_, lines) = message.split_once(":\n").unwrap();
     assert!(lines.starts_with("[[job.task.http]]\n"), "{message}");
+    for words in [["run", "show"].as_slice(), &["logs"]] {
+        let printed = rig.cli(&[words, &[denied["id"].as_str().unwrap()]].concat());
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        let pasted: Vec<&str> = printed.lines().map(str::trim_start).collect();
+        let wanted: Vec<&str> = lines.lines().collect();
+        let times = pasted.windows(wanted.len()).filter(|some| *some == wanted);
+        assert_eq!(times.count(), 1, "{words:?}: {printed}");
+    }
     rig.write("flows/ask.toml", format!("{flow}\n{lines}\n"));
     rig.newer_is_live("ask", &denied["version"]);
     let allowed = rig.rerun(denied["id"].as_str().unwrap(), &["--newest"]);
@@ -203,17 +213,10 @@ fn a_denied_address_says_the_lines_that_allow_it_and_with_them_the_next_run_pass
 
 #[test]
 fn a_service_that_is_busy_is_asked_again_as_late_as_it_wishes_and_every_attempt_is_recorded() {
-    let Some((mut rig, world)) = product_blog() else {
+    let retry = "{ attempts = 3, delay = \"1ms\", jitter = false }";
+    let Some((mut rig, world, _)) = mall_asker("mall", retry) else {
         return;
     };
-    let granted = format!("{}/mall/*", world.base());
-    let flow = asking(
-        &world,
-        &granted,
-        "/mall/shop/search.php?ss_tx=x",
-        "{ attempts = 3, delay = \"1ms\", jitter = false }",
-    );
-    rig.write("flows/ask.toml", flow);
     world.fault(&json!({ "section": "mall", "kind": "status", "status": 503, "retry_after": 1, "count": 1 }));
     world.fault(&json!({ "section": "mall", "kind": "status", "status": 500, "count": 1 }));
     rig.start();

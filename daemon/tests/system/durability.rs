@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::basics;
 use super::rig::{Rig, task, tasks};
 use super::world::{World, caller, product_blog};
 
@@ -159,6 +160,62 @@ fn the_same_idempotency_key_starts_one_run_also_after_a_kill() {
     for run in [&first, &other] {
         assert_eq!(rig.finished(run)["status"], "succeeded");
     }
+    assert_eq!(rig.json(&["runs"])["data"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_idempotency_key_that_comes_with_another_request_is_refused_and_names_its_run() {
+    let mut rig = Rig::with_add_field();
+    rig.write("flows/hello.toml", basics::HELLO);
+    rig.write(
+        "flows/other.toml",
+        basics::HELLO.replace("\"hello\"", "\"other\""),
+    );
+    rig.start();
+    let keyed = |words: &[&str]| {
+        let all = [&["run", "--detach", "--idempotency-key", "order-17"], words].concat();
+        rig.cli(&all)
+    };
+    let first = String::from_utf8(keyed(&["hello", "-i", "who=a"]).stdout).unwrap();
+    for other in [
+        ["hello", "-i", "who=b"].as_slice(),
+        &["hello"],
+        &[
+            "hello",
+            "-i",
+            "who=a",
+            "--overrides",
+            r#"{"first":{"value":"c"}}"#,
+        ],
+        &["other", "-i", "who=a"],
+    ] {
+        let refused = keyed(other);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(4), "{other:?}: {said}");
+        assert!(said.contains(first.trim()), "{other:?}: {said}");
+    }
+    // The body is made once more by hand: what the API says of it.
+    let (status, problem) = rig.call_with(
+        &["idempotency-key: order-17"],
+        "POST",
+        "/v0/workflows/hello/run",
+        &json!({ "inputs": { "who": "b" } }),
+    );
+    assert_eq!(
+        (status, &problem["code"]),
+        (422, &json!("idempotency.reused"))
+    );
+    assert_eq!(keyed(&["hello", "-i", "who=a"]).stdout, first.as_bytes());
+    // A default that a newer version changed does not make the same request another one.
+    let plain = ["run", "--detach", "--idempotency-key", "order-18", "hello"];
+    let second = rig.json(&plain);
+    let version = rig.version("hello").unwrap();
+    rig.write(
+        "flows/hello.toml",
+        basics::HELLO.replace("\"world\"", "\"moon\""),
+    );
+    rig.newer_is_live("hello", &json!(version));
+    assert_eq!(rig.json(&plain), second);
     assert_eq!(rig.json(&["runs"])["data"].as_array().unwrap().len(), 2);
 }
 

@@ -34,6 +34,30 @@ fn sources(run: &Value) -> String {
 }
 
 #[test]
+fn events_are_those_of_the_callers_organization() {
+    let mut rig = Rig::with_add_field();
+    rig.write("flows/hello.toml", super::basics::HELLO);
+    rig.start();
+    let theirs = rig.run("hello", &[]);
+    let store = rusqlite::Connection::open(rig.path("state/flowweaver.db")).unwrap();
+    let moved = store.execute(
+        "update execution_log set organization_id = '01ARZ3NDEKTSV4RRFFQ69G5FAV' where workflow_run_id = ?1",
+        [theirs["id"].as_str().unwrap()],
+    );
+    assert!(moved.unwrap() > 0);
+    let mine = rig.run("hello", &[]);
+    let seen: Vec<_> = rig
+        .events()
+        .take_while(|event| event["runId"] != mine["id"] || event["kind"] != "run.finished")
+        .collect();
+    assert!(!seen.is_empty());
+    assert!(
+        seen.iter().all(|event| event["runId"] == mine["id"]),
+        "{seen:#?}"
+    );
+}
+
+#[test]
 fn a_fact_in_one_of_two_hundred_rows_and_one_on_a_picture_reach_the_prompt_and_the_sources() {
     let Some((mut rig, world)) = product_blog() else {
         return;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -17,6 +17,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What changes without a line in the log is looked at again after this long.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// Digits of a module's digest and of the engine's, and what is between them.
+const COMPILED_NAME_LENGTH: usize = 64 + 1 + 16;
 
 /// A folder with flows, tasks, settings and state, and the daemon that runs there.
 pub struct Rig {
@@ -101,6 +104,23 @@ fn compiled() -> PathBuf {
     folder
 }
 
+/// Gives `to` the compiled code that `from` has and it lacks. Such files are never changed, so a link will do.
+fn link_compiled(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let name = entry.unwrap().file_name();
+        let (old, new) = (from.join(&name), to.join(&name));
+        if new.exists() || !(name == "key" || name.len() == COMPILED_NAME_LENGTH) {
+            continue;
+        }
+        // Another test may have been faster, and a daemon may have swept the file.
+        if fs::hard_link(&old, &new).is_err() && !new.exists() && old.exists() {
+            let beside = to.join(format!(".{}-{}", std::process::id(), name.display()));
+            fs::copy(&old, &beside).unwrap();
+            fs::rename(&beside, &new).unwrap();
+        }
+    }
+}
+
 impl Rig {
     /// An empty one.
     pub fn new() -> Self {
@@ -108,7 +128,9 @@ impl Rig {
         fs::create_dir(folder.path().join("flows")).unwrap();
         fs::create_dir(folder.path().join("tasks")).unwrap();
         fs::create_dir(folder.path().join("state")).unwrap();
-        symlink(compiled(), folder.path().join("state/compiled")).unwrap();
+        let own = folder.path().join("state/compiled");
+        fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
+        link_compiled(&compiled(), &own);
         let settings = "[reload]\nremoval_grace = \"200ms\"\n".to_owned();
         Self {
             folder,
@@ -155,7 +177,8 @@ impl Rig {
         fs::rename(beside, path).unwrap();
     }
 
-    fn command(&self) -> Command {
+    /// The command, with this rig's settings and environment.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowweaver"));
         fs::write(self.path("flowweaver.toml"), &self.settings).unwrap();
         command
@@ -172,6 +195,22 @@ impl Rig {
         // What one test compiles, the next ones find.
         let turn = fs::File::create(compiled().with_extension("lock")).unwrap();
         turn.lock().unwrap();
+        link_compiled(&compiled(), &self.path("state/compiled"));
+        let log = self.begin();
+        let line = log.wait("that it listens or ended", |line| {
+            line.contains("listening") || line.contains("log ended")
+        });
+        assert!(
+            line.contains("listening"),
+            "the daemon did not start:\n{}",
+            log.text()
+        );
+        link_compiled(&self.path("state/compiled"), &compiled());
+        log
+    }
+
+    /// Starts the daemon, and does not wait.
+    pub fn begin(&mut self) -> Arc<Log> {
         let mut child = self
             .command()
             .arg("serve")
@@ -205,14 +244,6 @@ impl Rig {
             child,
             log: Arc::clone(&log),
         });
-        let line = log.wait("that it listens or ended", |line| {
-            line.contains("listening") || line.contains("log ended")
-        });
-        assert!(
-            line.contains("listening"),
-            "the daemon did not start:\n{}",
-            log.text()
-        );
         log
     }
 
@@ -369,6 +400,17 @@ impl Rig {
 
     /// Calls the daemon's API; gives the status and the body.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.call_with(&[], method, path, body)
+    }
+
+    /// The same, with more headers.
+    pub fn call_with(
+        &self,
+        headers: &[&str],
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = match body {
@@ -376,8 +418,9 @@ impl Rig {
             body => body.to_string(),
         };
         let length = body.len();
+        let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -385,6 +428,17 @@ impl Rig {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// The events of all runs, from the first on, as they come.
+    pub fn events(&self) -> impl Iterator<Item = Value> + use<> {
+        let mut stream = UnixStream::connect(self.path("state/daemon.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+            .write_all(b"GET /v0/events?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?).ok())
     }
 
     /// The data of a path of the API.
@@ -442,7 +496,9 @@ impl Rig {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_symlink() || own.contains(&path) {
+                // Compiled code comes from other tests too, and is made of modules alone.
+                let left_out = own.contains(&path) || path.ends_with("compiled");
+                if path.is_symlink() || left_out {
                     continue;
                 } else if path.is_dir() {
                     folders.push(path);

@@ -2,7 +2,7 @@
 //! here: the host adds them on the way out.
 //!
 //! Errors have the codes in `wit/deps/http`: `http.denied`, `http.invalid`, `http.timeout`, `http.dns`,
-//! `http.connect`, `http.tls`, `http.protocol`, `http.redirect`, `http.rate-limited`, `http.ended`,
+//! `http.connect`, `http.tls`, `http.protocol`, `http.encoding`, `http.redirect`, `http.rate-limited`, `http.ended`,
 //! `limit.http-body`, `limit.http-calls`. A status is an answer; [`Response::error_for_status`] turns a bad
 //! one into `http.status`. Redirects are followed by the host, each hop under its own grant.
 //!

@@ -101,13 +101,31 @@ impl Response {
         self.take_body(max)
     }
 
+    /// What the body is still encoded with: the host decodes what it asks for, and hands on what a server sends unasked.
+    pub fn encoding(&self) -> Option<&str> {
+        self.header("content-encoding")
+            .filter(|coding| !coding.eq_ignore_ascii_case("identity"))
+    }
+
+    /// Refuses a body that nobody has decoded: as text it would be gibberish.
+    fn decoded(self) -> Result<Self> {
+        let Some(coding) = self.encoding() else {
+            return Ok(self);
+        };
+        let message = format!(
+            "{} answered in the encoding `{coding}`, which it was not asked for and the host does not decode",
+            self.url
+        );
+        Err(Error::permanent("http.encoding", message))
+    }
+
     /// The whole body as text, up to 16 MiB. Bytes that are not UTF-8 are replaced: pages often hold a
     /// few, and one of them should not cost the page. A leading byte order mark is dropped.
     ///
     /// # Errors
-    /// As [`bytes`](Response::bytes).
+    /// As [`bytes`](Response::bytes); `http.encoding` when it has an [encoding](Response::encoding).
     pub fn text(self) -> Result<String> {
-        let bytes = self.bytes()?;
+        let bytes = self.decoded()?.bytes()?;
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         Ok(text
@@ -119,11 +137,11 @@ impl Response {
     /// The whole body as JSON, up to 16 MiB.
     ///
     /// # Errors
-    /// As [`bytes`](Response::bytes); `json.invalid` when it is not JSON for `T`, with the address and
+    /// As [`text`](Response::text); `json.invalid` when it is not JSON for `T`, with the address and
     /// the path of the field in the message.
     pub fn json<T: DeserializeOwned>(self) -> Result<T> {
         let url = self.url.clone();
-        let bytes = self.bytes()?;
+        let bytes = self.decoded()?.bytes()?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             Error::permanent(
@@ -147,11 +165,11 @@ impl Response {
             return Ok(self);
         }
         // A body that cannot be read must not hide the status.
-        let excerpt = self
-            .chunk(status::EXCERPT_BYTES)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+        let excerpt = match self.encoding() {
+            Some(_) => None,
+            None => self.chunk(status::EXCERPT_BYTES).ok().flatten(),
+        };
+        let excerpt = excerpt.unwrap_or_default();
         Err(status::error(&self, &excerpt))
     }
 

@@ -83,7 +83,10 @@ impl crate::Blog for Blog {
         {
             return Err(Error::retryable(
                 "publish.invalid",
-                "the service answered no list of posts",
+                format!(
+                    "the service answered no list of posts: {}",
+                    reply::excerpt(&found.to_string())
+                ),
             ));
         }
         let items = found

@@ -26,12 +26,8 @@ pub(crate) fn deliver(url: &str, article: &Article<'_>) -> Result<Published> {
         .header("webhook-timestamp", now.unix_timestamp().to_string())
         .json(&body)
         .send()
-        .and_then(http::Response::error_for_status)
+        .and_then(reply::success)
         .map_err(|error| error.context("delivering the article"))?;
-    if !response.is_success() {
-        let message = format!("{url} answered {}, which is no success", response.status());
-        return Err(Error::permanent("publish.invalid", message));
-    }
     // Many receivers answer nothing, or words.
     let said: Value = serde_json::from_str(&response.text()?).unwrap_or(Value::Null);
     if let Some(refusal) = refusal(&said) {
@@ -71,10 +67,6 @@ fn refusal(said: &Value) -> Option<String> {
         .filter(|error| !matches!(error, Value::Null | Value::Bool(false)));
     (denied || error.is_some()).then(|| {
         let message = reply::text(said, "message").or_else(|| error.map(Value::to_string));
-        message
-            .unwrap_or_else(|| said.to_string())
-            .chars()
-            .take(200)
-            .collect()
+        reply::excerpt(&message.unwrap_or_else(|| said.to_string()))
     })
 }

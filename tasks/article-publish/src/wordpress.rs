@@ -112,13 +112,16 @@ impl Blog for Site {
             .send()
             .and_then(reply::json)
             .map_err(|error| error.context("looking up the post"))?;
-        let Some(found) = found.as_array() else {
+        let Some(listed) = found.as_array() else {
             return Err(Error::retryable(
                 "publish.invalid",
-                "the service answered no list of posts",
+                format!(
+                    "the service answered no list of posts: {}",
+                    reply::excerpt(&found.to_string())
+                ),
             ));
         };
-        let mut posts = found
+        let mut posts = listed
             .iter()
             .map(|value| Ok((id(value)?, post(value, article.status)?)))
             .collect::<Result<Vec<_>>>()?;

@@ -224,7 +224,7 @@ fn denied(error: AddressDenied) -> Refusal {
 
 /// Gives a transport's error one of our codes. The text is a cause's own, never a URL.
 pub(super) fn failed(target: &Target, error: &reqwest::Error) -> Refusal {
-    let (mut tls, mut last) = (None, None);
+    let (mut tls, mut last, mut refused) = (None, None, false);
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = next {
         if let Some(address) = cause.downcast_ref::<AddressDenied>() {
@@ -242,18 +242,19 @@ pub(super) fn failed(target: &Target, error: &reqwest::Error) -> Refusal {
             last = Some(cause.to_string());
         }
         // An `io::Error` hides what it wraps from `source`.
-        let wrapped = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
+        let io = cause.downcast_ref::<std::io::Error>();
+        refused |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
+        let wrapped = io.and_then(std::io::Error::get_ref);
         next = match wrapped {
             Some(wrapped) => Some(wrapped),
             None => cause.source(),
         };
     }
-    let (host, cause) = (
-        target.host(),
-        last.unwrap_or_else(|| "no cause was given".to_owned()),
-    );
+    let host = format!("{}:{}", target.host(), target.port());
+    let cause = match refused {
+        true => "connection refused; nothing listens there".to_owned(),
+        false => last.unwrap_or_else(|| "no cause was given".to_owned()),
+    };
     if let Some(cause) = tls {
         return Refusal::permanent(
             "http.tls",

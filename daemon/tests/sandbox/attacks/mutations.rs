@@ -1,5 +1,6 @@
 //! Modules with random damage: whatever a file in `tasks/` holds, the daemon goes on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use flowweaver::sandbox::invoke::{Invocation, Invoke as _};
@@ -14,6 +15,8 @@ use crate::world::*;
 /// How many modules are tried unless `FLOWWEAVER_MUTATIONS` says otherwise. Each costs some
 /// ten milliseconds, most of them for the compiler's process.
 const MUTATIONS: u64 = 2_000;
+/// Modules that may be loaded at once.
+const KEPT: u64 = 64;
 
 /// Uses most of what a guest can: several imports, memory, a table, a loop, a string for the host.
 fn rich() -> Guest {
@@ -67,15 +70,22 @@ async fn damaged_modules_are_refused_or_run_within_limits() {
         ..limits()
     };
     let turns = Arc::new(tokio::sync::Semaphore::new(8));
+    let in_use = Arc::new(tokio::sync::RwLock::new(()));
     let mut tried = tokio::task::JoinSet::new();
     for number in 0..count {
         let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
         let mut bytes = whole.clone();
         let mut random = StdRng::seed_from_u64(seed + number);
         mutate(&mut bytes, &mut random);
-        let sandbox = Arc::clone(&sandbox);
+        let (sandbox, in_use) = (Arc::clone(&sandbox), Arc::clone(&in_use));
+        if number % KEPT == 0 {
+            let _nobody_runs = in_use.write().await;
+            sandbox.unload_except(&HashSet::new());
+            sandbox.sweep_except(HashSet::new()).await.unwrap();
+        }
         tried.spawn(async move {
             let _turn = turn;
+            let _runs = in_use.read().await;
             let digest = match sandbox.prepare(bytes.into()).await {
                 Ok(prepared) => prepared.digest,
                 // Neither a crash of the compiler nor a mistake of ours.
@@ -90,7 +100,6 @@ async fn damaged_modules_are_refused_or_run_within_limits() {
                     ..invocation(digest, "{}")
                 })
                 .await;
-            sandbox.forget(&digest);
             assert!(report.memory_peak_bytes <= limits.memory_bytes);
             match report.outcome {
                 Ok(_) => (0, 1, 0),

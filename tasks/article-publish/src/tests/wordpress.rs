@@ -120,6 +120,45 @@ fn a_refused_password_is_a_failure_and_nothing_is_claimed_for_good() {
 }
 
 #[test]
+fn what_the_service_says_is_in_the_error_in_one_line_and_cut() {
+    let told = |status: u16, body: Value| {
+        let world = World::new();
+        world
+            .when("*", "https://blog.test/*")
+            .reply(Reply::json(status, body));
+        publish("wordpress").unwrap_err()
+    };
+    let refused = told(
+        403,
+        json!({ "code": "rest_cannot_create", "message": "죄송합니다.\n이 사용자로\u{1b}[2J 글을 만들 수 없습니다.", "data": { "status": 403 } }),
+    );
+    assert!(
+        refused.message.ends_with(
+            "answered 403: rest_cannot_create: 죄송합니다. 이 사용자로 [2J 글을 만들 수 없습니다."
+        ),
+        "{}",
+        refused.message
+    );
+    assert_eq!(refused.details.unwrap()["status"], 403);
+    let long = told(400, json!({ "message": "긴 말 ".repeat(200) }));
+    let (_, words) = long.message.split_once("answered 400: ").unwrap();
+    assert_eq!(words.chars().count(), 300);
+    let moved = told(302, json!({ "message": "gone elsewhere" }));
+    assert_eq!(moved.code, "publish.invalid");
+    assert!(
+        moved.message.contains("302") && moved.message.ends_with("gone elsewhere"),
+        "{}",
+        moved.message
+    );
+    let no_list = told(200, json!({ "notice": "maintenance" }));
+    assert!(
+        no_list.message.contains("maintenance"),
+        "{}",
+        no_list.message
+    );
+}
+
+#[test]
 fn an_article_is_published_with_slug_and_tags() {
     let world = World::new();
     let posts = site(&world);
