@@ -17,13 +17,14 @@ const QUEUED: usize = 1_000;
 const ORPHANED: usize = 20;
 
 /// Tables that are small whatever happens: a batch, the processes of the daemon, orders that nobody has
-/// carried out yet, halves of a claim that its limit has cut.
+/// carried out yet, a count for each workflow, halves of a claim that its limit has cut.
 const SMALL: &[&str] = &[
     "t",
     "d",
     "daemon",
     "c",
     "run_command",
+    "kv_usage",
     "best",
     "free",
     "dead",

@@ -81,7 +81,7 @@ pub(super) fn fault(error: sqlx::Error) -> Fault {
         1194 | 1712 | 1877 => Fault::Corrupt(text),
         // a word for a number or text that is not UTF-8, no value for a column, a row or a key too long,
         // what is no JSON
-        1366 | 1364 | 1118 | 1071 | 4036..=4042 => Fault::Data(text),
+        1366 | 1364 | 1118 | 1071 | 4036..=4042 | 4174..=4178 => Fault::Data(text),
         // data exception, constraint
         _ if state.starts_with("22") || state.starts_with("23") => Fault::Data(text),
         _ => Fault::Lost(text),
@@ -379,6 +379,8 @@ fn too_large(bytes: usize, packet: usize) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection as _;
+
     use super::*;
 
     fn row(bytes: usize) -> Vec<Value> {
@@ -417,5 +419,51 @@ mod tests {
             [[Value::Text("a\u{1}".into()), Value::Int(-5), Value::Null]]
         );
         assert!(matches!(values("[[1.5]]"), Err(Fault::Corrupt(_))));
+    }
+
+    /// What a server's error becomes; `signal` raises those that need a full disk or two daemons.
+    #[tokio::test]
+    async fn what_the_server_says_is_told_apart() {
+        const SERVER: &str = "mysql://root@127.0.0.1:3306/mysql";
+        let url = std::env::var("FLOWWEAVER_TEST_MARIADB").unwrap_or_else(|_| SERVER.into());
+        let mut connection = match MySqlConnection::connect(&url).await {
+            Ok(connection) => connection,
+            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+            Err(error) => return eprintln!("skipped: no MariaDB server answers: {error}"),
+        };
+        let mut class = async |sql: String| {
+            let text = sqlx::AssertSqlSafe(sql);
+            let error = sqlx::raw_sql(text).execute(&mut connection).await;
+            let fault = fault(error.unwrap_err());
+            let text = format!("{fault:?}");
+            text.split_once('(').unwrap().0.to_owned()
+        };
+        for (number, state, message, expected) in [
+            (1213, "40001", "Deadlock found", "Again"),
+            (1205, "HY000", "Lock wait timeout exceeded", "Again"),
+            (1020, "HY000", "Record has changed since last read", "Again"),
+            (1021, "HY000", "Disk full", "Full"),
+            (1114, "HY000", "The table is full", "Full"),
+            (1026, "HY000", "Error writing file (Errcode: 28)", "Full"),
+            (1026, "HY000", "Error writing file (Errcode: 5)", "Lost"),
+            (1030, "HY000", "Got error 28 from storage engine", "Full"),
+            (1712, "HY000", "Index is corrupted", "Corrupt"),
+            (1062, "23000", "Duplicate entry", "Data"),
+            (1406, "22001", "Data too long", "Data"),
+            (1366, "22007", "Incorrect string value", "Data"),
+            (1053, "08S01", "Server shutdown in progress", "Lost"),
+            (1290, "HY000", "running with --read-only", "Lost"),
+        ] {
+            let signal = format!(
+                "signal sqlstate '{state}' set mysql_errno = {number}, message_text = '{message}'"
+            );
+            assert_eq!(class(signal).await, expected, "{number} {message}");
+        }
+        // The real ones: what is no JSON, and an end from outside.
+        let torn = "select * from json_table('[', '$[*]' columns (a int path '$')) as t";
+        assert_eq!(class(torn.into()).await, "Data");
+        let end = "set @id = connection_id(); kill connection @id";
+        assert_eq!(class(end.into()).await, "Lost");
+        assert_eq!(class("select 1".into()).await, "Lost");
     }
 }
