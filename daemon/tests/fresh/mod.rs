@@ -43,7 +43,7 @@ pub async fn cut(url: &str) {
             let mut server = sqlx::PgConnection::connect(plain.as_str()).await.unwrap();
             let ended = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1";
             let ended = sqlx::query(ended).bind(name).execute(&mut server).await;
-            drop(ended.unwrap());
+            ended.unwrap();
         }
         "mysql" | "mariadb" => {
             let mut server = sqlx::MySqlConnection::connect(url.as_str()).await.unwrap();
@@ -82,7 +82,7 @@ pub async fn postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce
     };
     let run = async |sql: String| {
         let ran = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&server).await;
-        drop(ran.unwrap());
+        ran.unwrap();
     };
     let schema = name();
     run(format!("create schema {schema}")).await;
@@ -100,7 +100,7 @@ pub async fn mariadb<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(
     };
     let run = async |sql: String| {
         let ran = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&server).await;
-        drop(ran.unwrap());
+        ran.unwrap();
     };
     let name = name();
     run(format!(

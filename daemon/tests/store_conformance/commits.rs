@@ -331,7 +331,7 @@ pub async fn runs_that_start_at_once_share_no_number_and_no_key(world: World) {
         tasks.push(tokio::spawn(async move {
             let mut outcomes = Vec::new();
             for round in 0..5 {
-                let mut runs = vec![new_run(one, "one", None), new_run(two, "two", None)];
+                let mut runs = [new_run(one, "one", None), new_run(two, "two", None)];
                 // Half of them meet the others' workflows in the other order.
                 if task % 2 == 0 {
                     runs.reverse();

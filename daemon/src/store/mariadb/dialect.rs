@@ -428,7 +428,6 @@ mod tests {
         let url = std::env::var("FLOWWEAVER_TEST_MARIADB").unwrap_or_else(|_| SERVER.into());
         let mut connection = match MySqlConnection::connect(&url).await {
             Ok(connection) => connection,
-            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
             Err(error) => return eprintln!("skipped: no MariaDB server answers: {error}"),
         };
         let mut class = async |sql: String| {
