@@ -1,9 +1,10 @@
-//! The engine over a real store: what a run leaves behind, a crash in the middle, and many at once.
+//! The engine over real stores: what a run leaves behind, a crash in the middle, and many at once.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "tests"
 )]
 
@@ -24,6 +25,41 @@ use flowweaver::store::{Durability, Store};
 use flowweaver::workflow::environment::{Environment, ModuleDescription, ModuleFacts};
 use flowweaver::workflow::{Workflow, WorkflowSource, compile};
 use serde_json::{Value, json};
+
+#[path = "fresh/mod.rs"]
+mod fresh;
+
+/// One test a promise and store.
+macro_rules! promises {
+    ($($promise:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::sqlite(crate::$promise).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::postgres(crate::$promise).await;
+            })*
+        }
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::mariadb(crate::$promise).await;
+            })*
+        }
+    };
+}
+
+promises! {
+    a_run_leaves_its_whole_history_in_the_store,
+    a_rerun_reads_the_linked_outputs_of_the_run_it_continues,
+    many_runs_at_once_share_commits_and_all_end,
+    a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
+    commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+}
 
 /// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.
 struct Echo;
@@ -102,9 +138,8 @@ struct World {
     request: TriggerRequest,
 }
 
-async fn world(folder: &std::path::Path, text: &str) -> World {
-    let url = format!("sqlite:{}", folder.join("store.db").display());
-    let store = flowweaver::store::open(&url, Durability::Full)
+async fn world(url: &str, text: &str) -> World {
+    let store = flowweaver::store::open(url, Durability::Full)
         .await
         .unwrap();
     let workflow = build(text);
@@ -154,10 +189,8 @@ async fn publish(store: &Arc<dyn Store>, workflow: &Workflow, text: &str) -> Wor
     store.publish(&row).await.unwrap()
 }
 
-#[tokio::test]
-async fn a_run_leaves_its_whole_history_in_the_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let world = world(folder.path(), &w1()).await;
+async fn a_run_leaves_its_whole_history_in_the_store(url: String) {
+    let world = world(&url, &w1()).await;
     let run = world
         .engine
         .trigger(world.request.clone())
@@ -190,14 +223,12 @@ async fn a_run_leaves_its_whole_history_in_the_store() {
     assert_eq!((drained.released, drained.stopped), (0, 0));
 }
 
-#[tokio::test]
-async fn a_rerun_reads_the_linked_outputs_of_the_run_it_continues() {
+async fn a_rerun_reads_the_linked_outputs_of_the_run_it_continues(url: String) {
     let text = "flowweaver = 1\nname = \"again\"\n[[job]]\nname = \"j\"\n\
         [[job.task]]\nname = \"good\"\nuses = \"work\"\n\
         [[job.task]]\nname = \"breaks\"\nuses = \"work\"\n\
         with = { again = \"{{ run.trigger == 'rerun' }}\", got = \"{{ tasks.good.good }}\" }\n";
-    let folder = tempfile::tempdir().unwrap();
-    let world = world(folder.path(), text).await;
+    let world = world(&url, text).await;
     let run = world
         .engine
         .trigger(world.request.clone())
@@ -235,10 +266,8 @@ async fn a_rerun_reads_the_linked_outputs_of_the_run_it_continues() {
     );
 }
 
-#[tokio::test]
-async fn many_runs_at_once_share_commits_and_all_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let world = Arc::new(world(folder.path(), &w1()).await);
+async fn many_runs_at_once_share_commits_and_all_end(url: String) {
+    let world = Arc::new(world(&url, &w1()).await);
     let mut tasks = Vec::new();
     for _ in 0..32 {
         let world = Arc::clone(&world);
@@ -260,16 +289,21 @@ async fn many_runs_at_once_share_commits_and_all_end() {
     assert!(world.engine.active_runs().await.is_empty());
 }
 
-#[test]
-fn a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task() {
-    let folder = tempfile::tempdir().unwrap();
+async fn a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task(
+    url: String,
+) {
+    let test = tokio::task::spawn_blocking(move || die_and_continue(&url));
+    test.await.unwrap();
+}
+
+fn die_and_continue(url: &str) {
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(2).enable_all().build().unwrap()
     };
     let first = runtime();
     let runs = first.block_on(async {
-        let world = world(folder.path(), &w1()).await;
+        let world = world(url, &w1()).await;
         let mut events = world.engine.events();
         let mut runs = Vec::new();
         for _ in 0..20 {
@@ -290,7 +324,7 @@ fn a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task
     });
     first.shutdown_background();
     runtime().block_on(async {
-        let world = world(folder.path(), &w1()).await;
+        let world = world(url, &w1()).await;
         for run in runs {
             assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
             let image = world.store.load_run(run).await.unwrap().unwrap();
@@ -303,4 +337,25 @@ fn a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task
             }
         }
     });
+}
+
+async fn commits_that_lose_their_connection_lose_nothing_and_repeat_nothing(url: String) {
+    let world = world(&url, &w1()).await;
+    let mut events = world.engine.events();
+    let mut runs = Vec::new();
+    for _ in 0..10 {
+        let accepted = world.engine.trigger(world.request.clone()).await;
+        runs.push(accepted.unwrap().run_id);
+    }
+    for _ in 0..6 {
+        events.recv().await.unwrap();
+        fresh::cut(&url).await;
+    }
+    for run in runs {
+        assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+        let image = world.store.load_run(run).await.unwrap().unwrap();
+        let attempts = image.attempts.iter();
+        let done = attempts.filter(|attempt| attempt.status == Status::Succeeded);
+        assert_eq!((image.attempts.len(), done.count()), (9, 9));
+    }
 }

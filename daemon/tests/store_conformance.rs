@@ -1,7 +1,4 @@
 //! What every driver of the store promises, promise by promise, on every database that is there.
-//!
-//! `FLOWWEAVER_TEST_POSTGRES` names the PostgreSQL server (default
-//! `postgres://postgres@127.0.0.1:5432/test`); without one its half says `skipped`.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,12 +16,18 @@ mod claims;
 mod commits;
 #[path = "store_conformance/definitions.rs"]
 mod definitions;
+#[path = "fresh/mod.rs"]
+mod fresh;
 #[path = "store_conformance/kv.rs"]
 mod kv;
 #[path = "store_conformance/lists.rs"]
 mod lists;
 #[path = "store_conformance/losses.rs"]
 mod losses;
+#[path = "store_conformance/mariadb.rs"]
+mod mariadb_only;
+#[path = "store_conformance/plans.rs"]
+mod plans;
 #[path = "store_conformance/schema.rs"]
 mod schema;
 #[path = "store_conformance/secrets.rs"]
@@ -47,6 +50,12 @@ macro_rules! promises {
                 crate::world::on_postgres(crate::$part::$promise).await;
             })*)*
         }
+        mod mariadb {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::world::on_mariadb(crate::$part::$promise).await;
+            })*)*
+        }
     };
 }
 
@@ -65,6 +74,9 @@ promises! {
         a_run_without_its_workflow_is_refused,
         any_text_survives,
         five_mebibytes_of_output_survive,
+        a_batch_larger_than_a_packet_is_written,
+        keys_that_differ_in_case_or_trailing_blanks_are_different,
+        runs_that_start_at_once_share_no_number_and_no_key,
         consumed_orders_are_gone_and_others_stay,
         an_empty_batch_is_nothing;
     losses:

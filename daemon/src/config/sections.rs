@@ -96,7 +96,7 @@ impl Default for PathsSection {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {
-    /// `sqlite:PATH` or `postgres://…`; empty: SQLite in the state folder.
+    /// `sqlite:PATH`, `postgres://…` or `mariadb://…`; empty: SQLite in the state folder.
     pub url: String,
     /// Whether a commit waits for the disk.
     pub durability: Durability,

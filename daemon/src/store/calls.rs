@@ -1,7 +1,7 @@
-//! The calls of [`super::Store`] other than `commit` and `claim`, written once for every connection type.
+//! The calls of [`super::Store`], written once for every connection type; `commit` and `claim` are in the dialects.
 //!
-//! A macro, because the types of two drivers share no trait that says "runs this statement"; each
-//! driver expands it beside its own `fault` and `NOW`.
+//! Macros, because the types of the drivers share no trait that says "runs this statement"; each
+//! driver expands them beside its own `fault`, `NOW`, `query` and statements `sql`.
 
 /// Expands to one async function a call, over `&mut $connection`.
 macro_rules! calls {
@@ -14,19 +14,19 @@ macro_rules! calls {
             WorkflowRow,
         };
         use $crate::store::text::stored;
-        use $crate::store::{CHUNK_BYTES, sql};
+        use $crate::store::CHUNK_BYTES;
 
         type Db = $connection;
 
         /// The database's clock, in microseconds.
         pub(super) async fn now(db: &mut Db) -> Result<i64, Fault> {
-            let row = sqlx::query(NOW).fetch_one(db).await.map_err(fault)?;
+            let row = query(NOW).fetch_one(db).await.map_err(fault)?;
             row.try_get(0).map_err(fault)
         }
 
         pub(super) async fn release(db: &mut Db, runs: Vec<(RunId, i64)>) -> Result<(), Fault> {
             for (run, epoch) in runs {
-                sqlx::query(sql::RELEASE)
+                query(sql::RELEASE)
                     .bind(run.to_string())
                     .bind(epoch)
                     .execute(&mut *db)
@@ -43,7 +43,7 @@ macro_rules! calls {
         ) -> Result<(), Fault> {
             let now = now(&mut *db).await?;
             let id = daemon.to_string();
-            let beat = sqlx::query(sql::BEAT)
+            let beat = query(sql::BEAT)
                 .bind(id.clone())
                 .bind(now)
                 .execute(&mut *db)
@@ -52,7 +52,7 @@ macro_rules! calls {
             if beat.rows_affected() == 1 {
                 return Ok(());
             }
-            let known = sqlx::query(sql::DAEMON_KNOWN)
+            let known = query(sql::DAEMON_KNOWN)
                 .bind(id.clone())
                 .fetch_optional(&mut *db)
                 .await
@@ -64,7 +64,7 @@ macro_rules! calls {
             }
             let instance = stored(&instance).into_owned();
             for statement in [sql::DAEMON_APPEARS, sql::DAEMON_REPLACED] {
-                sqlx::query(statement)
+                query(statement)
                     .bind(id.clone())
                     .bind(instance.clone())
                     .bind(now)
@@ -77,7 +77,7 @@ macro_rules! calls {
 
         pub(super) async fn farewell(db: &mut Db, daemon: DaemonId) -> Result<(), Fault> {
             let now = now(&mut *db).await?;
-            sqlx::query(sql::DAEMON_LEAVES)
+            query(sql::DAEMON_LEAVES)
                 .bind(daemon.to_string())
                 .bind(now)
                 .execute(db)
@@ -92,7 +92,7 @@ macro_rules! calls {
             daemon: DaemonId,
             alive_since: i64,
         ) -> Result<(), Fault> {
-            let lives = sqlx::query(sql::DAEMON_LIVES)
+            let lives = query(sql::DAEMON_LIVES)
                 .bind(daemon.to_string())
                 .bind(alive_since)
                 .fetch_optional(db)
@@ -105,7 +105,7 @@ macro_rules! calls {
 
         pub(super) async fn load_run(db: &mut Db, run: RunId) -> Result<Option<RunImage>, Fault> {
             let id = run.to_string();
-            let Some(row) = sqlx::query(sql::RUN)
+            let Some(row) = query(sql::RUN)
                 .bind(id.clone())
                 .fetch_optional(&mut *db)
                 .await
@@ -127,7 +127,7 @@ macro_rules! calls {
             run: &str,
             read: impl Fn(&Row) -> Result<T, Fault>,
         ) -> Result<Vec<T>, Fault> {
-            let rows = sqlx::query(statement)
+            let rows = query(statement)
                 .bind(run.to_owned())
                 .fetch_all(db)
                 .await
@@ -149,7 +149,7 @@ macro_rules! calls {
 
         pub(super) async fn order(db: &mut Db, command: CommandRow) -> Result<(), Fault> {
             let run = command.run_id.to_string();
-            sqlx::query(sql::RUN)
+            query(sql::RUN)
                 .bind(run.clone())
                 .fetch_optional(&mut *db)
                 .await
@@ -158,7 +158,7 @@ macro_rules! calls {
             let kind = match command.kind {
                 $crate::store::rows::CommandKind::Cancel => "cancel",
             };
-            sqlx::query(sql::ORDER)
+            query(sql::ORDER)
                 .bind(command.command_id.to_string())
                 .bind(run)
                 .bind(command.organization_id.to_string())
@@ -181,7 +181,7 @@ macro_rules! calls {
         pub(super) async fn publish(db: &mut Db, v: VersionRow) -> Result<WorkflowId, Fault> {
             let organization = v.organization_id.to_string();
             let digest = v.version.to_string();
-            sqlx::query(sql::WORKFLOW_APPEARS)
+            query(sql::WORKFLOW_APPEARS)
                 .bind(WorkflowId::generate().to_string())
                 .bind(organization.clone())
                 .bind(v.workflow_name.to_string())
@@ -189,7 +189,7 @@ macro_rules! calls {
                 .execute(&mut *db)
                 .await
                 .map_err(fault)?;
-            let row = sqlx::query(sql::WORKFLOW)
+            let row = query(sql::WORKFLOW)
                 .bind(organization.clone())
                 .bind(v.workflow_name.to_string())
                 .fetch_one(&mut *db)
@@ -200,7 +200,7 @@ macro_rules! calls {
                 return Ok(workflow.workflow_id);
             }
             let id = workflow.workflow_id.to_string();
-            sqlx::query(sql::VERSION_APPEARS)
+            query(sql::VERSION_APPEARS)
                 .bind(digest.clone())
                 .bind(organization)
                 .bind(id.clone())
@@ -214,7 +214,7 @@ macro_rules! calls {
                 .execute(&mut *db)
                 .await
                 .map_err(fault)?;
-            let kept = sqlx::query(sql::VERSION)
+            let kept = query(sql::VERSION)
                 .bind(digest.clone())
                 .fetch_one(&mut *db)
                 .await
@@ -224,7 +224,7 @@ macro_rules! calls {
                     "version {digest} belongs to another workflow: its digest must cover organization and name"
                 )));
             }
-            sqlx::query(sql::ACTIVATE)
+            query(sql::ACTIVATE)
                 .bind(id)
                 .bind(digest)
                 .execute(db)
@@ -238,7 +238,7 @@ macro_rules! calls {
             organization: OrganizationId,
             name: WorkflowName,
         ) -> Result<(), Fault> {
-            sqlx::query(sql::RETIRE)
+            query(sql::RETIRE)
                 .bind(organization.to_string())
                 .bind(name.to_string())
                 .execute(db)
@@ -248,7 +248,7 @@ macro_rules! calls {
         }
 
         pub(super) async fn workflows(db: &mut Db) -> Result<Vec<WorkflowRow>, Fault> {
-            let rows = sqlx::query(sql::WORKFLOWS).fetch_all(db).await.map_err(fault)?;
+            let rows = query(sql::WORKFLOWS).fetch_all(db).await.map_err(fault)?;
             rows.iter().map(cells::workflow).collect()
         }
 
@@ -277,7 +277,7 @@ macro_rules! calls {
             }
             let digest = module.digest.to_string();
             let root = OrganizationId::ROOT.to_string();
-            let new = sqlx::query(sql::MODULE_APPEARS)
+            let new = query(sql::MODULE_APPEARS)
                 .bind(digest.clone())
                 .bind(root.clone())
                 .bind(module.name.to_string())
@@ -292,7 +292,7 @@ macro_rules! calls {
                 return Ok(());
             }
             for (position, chunk) in (0_i64..).zip(bytes.chunks(CHUNK_BYTES)) {
-                sqlx::query(sql::CHUNK)
+                query(sql::CHUNK)
                     .bind(ulid::Ulid::generate().to_string())
                     .bind(root.clone())
                     .bind(digest.clone())
@@ -336,7 +336,7 @@ macro_rules! calls {
                 (None, [_]) => sql::RUNS_IN_STATUS,
                 (None, _) => sql::RUNS,
             };
-            let mut query = sqlx::query(statement)
+            let mut query = query(statement)
                 .bind(before)
                 .bind(filter.organization.map(|o| o.to_string()))
                 .bind(filter.trigger.map(|t| t.as_str()))
@@ -356,7 +356,7 @@ macro_rules! calls {
             limit: u32,
         ) -> Result<Vec<LogRow>, Fault> {
             let statement = if run.is_some() { sql::LOGS_OF_RUN } else { sql::LOGS };
-            let mut query = sqlx::query(statement).bind(after).bind(i64::from(limit));
+            let mut query = query(statement).bind(after).bind(i64::from(limit));
             if let Some(run) = run {
                 query = query.bind(run.to_string());
             }
@@ -366,3 +366,142 @@ macro_rules! calls {
     };
 }
 pub(super) use calls;
+
+/// Expands to [`super::Store`] for `$store`, whose `read` and `write` run the calls of the module `calls`
+/// beside it, and whose `apply` commits a batch.
+macro_rules! store {
+    ($store:ty) => {
+        use async_trait::async_trait;
+        use $crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+        use $crate::store::rows::{
+            ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage,
+            RunRow, Transition, VersionRow, WorkflowRow,
+        };
+        use $crate::store::{CommitOutcome, Store};
+
+        #[async_trait]
+        impl Store for $store {
+            async fn commit(
+                &self,
+                batch: Arc<[Transition]>,
+            ) -> Result<Vec<CommitOutcome>, StoreError> {
+                if batch.is_empty() {
+                    return Ok(Vec::new());
+                }
+                self.apply(batch).await
+            }
+
+            async fn claim(
+                &self,
+                daemon: DaemonId,
+                limit: u32,
+            ) -> Result<Vec<ClaimedRun>, StoreError> {
+                self.write(move |c| Box::pin(dialect::claim(c, daemon, limit)))
+                    .await
+            }
+
+            async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
+                let runs = runs.to_vec();
+                self.write(move |c| Box::pin(calls::release(c, runs))).await
+            }
+
+            async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
+                let instance = instance.to_owned();
+                self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance)))
+                    .await
+            }
+
+            async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
+                self.write(move |c| Box::pin(calls::farewell(c, daemon)))
+                    .await
+            }
+
+            async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
+                self.read(move |c| Box::pin(calls::load_run(c, run))).await
+            }
+
+            async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
+                let command = command.clone();
+                self.write(move |c| Box::pin(calls::order(c, command)))
+                    .await
+            }
+
+            async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::orders(c, daemon))).await
+            }
+
+            async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError> {
+                let version = version.clone();
+                self.write(move |c| Box::pin(calls::publish(c, version)))
+                    .await
+            }
+
+            async fn retire(
+                &self,
+                organization: OrganizationId,
+                name: &WorkflowName,
+            ) -> Result<(), StoreError> {
+                let name = name.clone();
+                self.write(move |c| Box::pin(calls::retire(c, organization, name)))
+                    .await
+            }
+
+            async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
+                self.read(|c| Box::pin(calls::workflows(c))).await
+            }
+
+            async fn version(&self, version: &Digest) -> Result<Option<VersionRow>, StoreError> {
+                let version = *version;
+                self.read(move |c| Box::pin(calls::version(c, version)))
+                    .await
+            }
+
+            async fn versions(&self, workflow: WorkflowId) -> Result<Vec<VersionRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::versions(c, workflow)))
+                    .await
+            }
+
+            async fn put_module(&self, module: &ModuleRow, bytes: &[u8]) -> Result<(), StoreError> {
+                let (module, bytes) = (module.clone(), bytes.to_vec());
+                self.write(move |c| Box::pin(calls::put_module(c, module, bytes)))
+                    .await
+            }
+
+            async fn module(&self, digest: &Digest) -> Result<Option<ModuleRow>, StoreError> {
+                let digest = *digest;
+                self.read(move |c| Box::pin(calls::module(c, digest))).await
+            }
+
+            async fn module_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+                let digest = *digest;
+                self.read(move |c| Box::pin(calls::module_bytes(c, digest)))
+                    .await
+            }
+
+            async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+                let filter = filter.clone();
+                self.read(move |c| Box::pin(calls::runs(c, filter))).await
+            }
+
+            async fn logs(
+                &self,
+                run: Option<RunId>,
+                after: i64,
+                limit: u32,
+            ) -> Result<Vec<LogRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::logs(c, run, after, limit)))
+                    .await
+            }
+
+            async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::io(c, run))).await
+            }
+
+            async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::host_calls(c, run)))
+                    .await
+            }
+        }
+    };
+}
+pub(super) use store;

@@ -6,6 +6,7 @@ mod batch;
 mod calls;
 mod cells;
 mod commit;
+pub mod mariadb;
 pub mod postgres;
 pub mod rows;
 mod sql;
@@ -47,8 +48,8 @@ pub enum Durability {
     Normal,
 }
 
-/// Opens the store that a URL names: `sqlite:/path/to/file` or `postgres://…`. Brings its tables up
-/// to date.
+/// Opens the store that a URL names: `sqlite:/path/to/file`, `postgres://…` or `mariadb://…`. Brings its
+/// tables up to date.
 ///
 /// # Errors
 /// `Rejected` for a URL of another kind; otherwise as the driver says.
@@ -64,9 +65,14 @@ pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, S
             postgres::PostgresStore::open(url, durability).await?,
         ));
     }
+    if url.starts_with("mariadb:") || url.starts_with("mysql:") {
+        return Ok(Arc::new(
+            mariadb::MariaDbStore::open(url, durability).await?,
+        ));
+    }
     // The URL itself stays out of the message: it may hold a password.
     Err(StoreError::Rejected(
-        "a store's URL begins with sqlite: or postgres:".into(),
+        "a store's URL begins with sqlite:, postgres: or mariadb:".into(),
     ))
 }
 

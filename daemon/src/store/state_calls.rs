@@ -1,6 +1,7 @@
 //! The calls of [`super::StateStore`], written once for every driver.
 //!
-//! A macro for the same reason as in `calls`; it also ties each call to the driver's reads and writes.
+//! A macro for the same reason as in `calls`, expanded beside the same names; it also ties each call to the
+//! driver's reads and writes.
 
 /// Expands to the calls over `&mut $connection` and to `StateStore` for `$store`, whose `read` and
 /// `write` run them.
@@ -9,22 +10,19 @@ macro_rules! state_store {
         use async_trait::async_trait;
         use $crate::clock::Timestamp;
         use $crate::id::{OrganizationId, SecretName};
+        use $crate::store::StoreError;
         use $crate::store::cells::{self, Cells as _};
         use $crate::store::rows::{KvEntry, KvListed, SecretRow};
         use $crate::store::state::{
             Expect, KvSpace, KvUsage, KvWrite, KvWritten, PURGE, StateStore,
         };
         use $crate::store::text::stored;
-        use $crate::store::{StoreError, sql_state as sql};
 
         type Db = $connection;
 
         /// The next revision; from here on other writers of state wait.
         async fn turn(db: &mut Db) -> Result<u64, Fault> {
-            let counter = sqlx::query(sql::KV_REVISION)
-                .fetch_one(db)
-                .await
-                .map_err(fault)?;
+            let counter = query(sql::KV_REVISION).fetch_one(db).await.map_err(fault)?;
             counter.count("value")
         }
 
@@ -34,7 +32,7 @@ macro_rules! state_store {
             key: String,
             now: Timestamp,
         ) -> Result<Option<KvEntry>, Fault> {
-            let row = sqlx::query(sql::KV_GET)
+            let row = query(sql::KV_GET)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .bind(key.into_bytes())
@@ -70,7 +68,7 @@ macro_rules! state_store {
                 Ok(old) => old,
                 Err(full) => return Ok(full),
             };
-            sqlx::query(sql::KV_PUT)
+            query(sql::KV_PUT)
                 .bind(ulid::Ulid::generate().to_string())
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
@@ -117,7 +115,7 @@ macro_rules! state_store {
         }
 
         async fn look(db: &mut Db, space: &KvSpace, key: &[u8]) -> Result<Option<Old>, Fault> {
-            let row = sqlx::query(sql::KV_LOOK)
+            let row = query(sql::KV_LOOK)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .bind(key.to_vec())
@@ -135,7 +133,7 @@ macro_rules! state_store {
         }
 
         async fn purge(db: &mut Db, space: &KvSpace, now: Timestamp) -> Result<KvUsage, Fault> {
-            let rows = sqlx::query(sql::KV_PURGE)
+            let rows = query(sql::KV_PURGE)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .bind(now.as_micros())
@@ -158,7 +156,7 @@ macro_rules! state_store {
         }
 
         async fn usage(db: &mut Db, space: &KvSpace) -> Result<KvUsage, Fault> {
-            let row = sqlx::query(sql::KV_USAGE)
+            let row = query(sql::KV_USAGE)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .fetch_optional(db)
@@ -177,7 +175,7 @@ macro_rules! state_store {
             entries: i64,
             bytes: i64,
         ) -> Result<(), Fault> {
-            sqlx::query(sql::KV_COUNT)
+            query(sql::KV_COUNT)
                 .bind(ulid::Ulid::generate().to_string())
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
@@ -201,7 +199,7 @@ macro_rules! state_store {
         ) -> Result<bool, Fault> {
             // Its turn, so that a writer who counts at this moment counts right.
             turn(&mut *db).await?;
-            let row = sqlx::query(sql::KV_DELETE)
+            let row = query(sql::KV_DELETE)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .bind(key.into_bytes())
@@ -228,7 +226,7 @@ macro_rules! state_store {
                 Some(after) if after >= prefix => (after, 0_i64),
                 _ => (prefix, 1),
             };
-            let rows = sqlx::query(statement)
+            let rows = query(statement)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .bind(start)
@@ -243,7 +241,7 @@ macro_rules! state_store {
         }
 
         async fn kv_usage(db: &mut Db, space: KvSpace, now: Timestamp) -> Result<KvUsage, Fault> {
-            let row = sqlx::query(sql::KV_LIVE_USAGE)
+            let row = query(sql::KV_LIVE_USAGE)
                 .bind(space.organization.to_string())
                 .bind(space.workflow.to_string())
                 .bind(now.as_micros())
@@ -254,7 +252,7 @@ macro_rules! state_store {
         }
 
         async fn secret_changes(db: &mut Db) -> Result<u64, Fault> {
-            let row = sqlx::query(sql::SECRET_CHANGES)
+            let row = query(sql::SECRET_CHANGES)
                 .fetch_one(db)
                 .await
                 .map_err(fault)?;
@@ -263,10 +261,7 @@ macro_rules! state_store {
 
         async fn secrets(db: &mut Db) -> Result<(u64, Vec<SecretRow>), Fault> {
             let changes = secret_changes(&mut *db).await?;
-            let rows = sqlx::query(sql::SECRETS)
-                .fetch_all(db)
-                .await
-                .map_err(fault)?;
+            let rows = query(sql::SECRETS).fetch_all(db).await.map_err(fault)?;
             let rows = rows.iter().map(cells::secret).collect::<Result<_, _>>()?;
             Ok((changes, rows))
         }
@@ -279,9 +274,9 @@ macro_rules! state_store {
             let (created_by, updated_by) = (stored(&row.created_by), stored(&row.updated_by));
             let appears = before.is_none();
             let mut put = if appears {
-                sqlx::query(sql::SECRET_APPEARS).bind(ulid::Ulid::generate().to_string())
+                query(sql::SECRET_APPEARS).bind(ulid::Ulid::generate().to_string())
             } else {
-                sqlx::query(sql::SECRET_RESEALED)
+                query(sql::SECRET_RESEALED)
             };
             put = put
                 .bind(row.organization_id.to_string())
@@ -313,7 +308,7 @@ macro_rules! state_store {
             organization: OrganizationId,
             name: SecretName,
         ) -> Result<bool, Fault> {
-            let done = sqlx::query(sql::SECRET_GONE)
+            let done = query(sql::SECRET_GONE)
                 .bind(organization.to_string())
                 .bind(name.to_string())
                 .execute(&mut *db)
@@ -324,7 +319,7 @@ macro_rules! state_store {
 
         async fn changed(db: &mut Db, rows: u64) -> Result<bool, Fault> {
             if rows > 0 {
-                sqlx::query(sql::SECRET_CHANGED)
+                query(sql::SECRET_CHANGED)
                     .execute(db)
                     .await
                     .map_err(fault)?;

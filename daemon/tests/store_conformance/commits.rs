@@ -329,6 +329,84 @@ pub async fn five_mebibytes_of_output_survive(world: World) {
     );
 }
 
+pub async fn a_batch_larger_than_a_packet_is_written(world: World) {
+    let owner = world.daemon("a").await;
+    let mut batch = Vec::new();
+    // 30 MB of outputs; a server takes 16 MiB at once if nobody has set anything else.
+    let text = serde_json::to_string(&"가 x\"".repeat(1_000_000)).unwrap();
+    for _ in 0..4 {
+        let run = world.run("flow", Some(owner)).await;
+        let mut transition = step(&run, 1, 1);
+        transition.io[1].data = text.as_str().into();
+        batch.push(transition);
+    }
+    assert_eq!(world.commit(&batch).await, vec![Committed; 4]);
+    for transition in &batch {
+        let io = world.store.io(transition.run_id).await.unwrap();
+        assert!(io.iter().any(|io| *io.data == *text));
+    }
+}
+
+pub async fn keys_that_differ_in_case_or_trailing_blanks_are_different(world: World) {
+    let workflow = world.workflow("flow").await;
+    let keys = ["a", "A", "a ", "a\t", "á", "ａ", ""];
+    let runs: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let mut run = new_run(workflow, "flow", None);
+            run.idempotency_key = Some((*key).to_owned());
+            run
+        })
+        .collect();
+    // Together, and each against what is there.
+    let batch: Vec<_> = runs.iter().map(insert).collect();
+    assert_eq!(world.commit(&batch).await, vec![Committed; keys.len()]);
+    for run in runs {
+        let mut again = new_run(workflow, "flow", None);
+        again.idempotency_key = run.idempotency_key;
+        let outcome = world.commit(&[insert(&again)]).await;
+        assert_eq!(outcome, [Duplicate(run.run_id)]);
+    }
+}
+
+pub async fn runs_that_start_at_once_share_no_number_and_no_key(world: World) {
+    let (one, two) = (world.workflow("one").await, world.workflow("two").await);
+    let mut tasks = Vec::new();
+    for task in 0..6 {
+        let world = world.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut outcomes = Vec::new();
+            for round in 0..5 {
+                let mut runs = [new_run(one, "one", None), new_run(two, "two", None)];
+                // Half of them meet the others' workflows in the other order.
+                if task % 2 == 0 {
+                    runs.reverse();
+                }
+                runs[0].idempotency_key = Some(format!("key {round}"));
+                let batch: Vec<_> = runs.iter().map(insert).collect();
+                outcomes.extend(world.commit(&batch).await);
+            }
+            outcomes
+        }));
+    }
+    let mut committed = 0;
+    for task in tasks {
+        for outcome in task.await.unwrap() {
+            match outcome {
+                Committed => committed += 1,
+                Duplicate(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // Of six with the same key one each time; the others have no key.
+    assert_eq!(committed, 6 * 5 + 5);
+    let sql = r#"select count(*) from "workflow" as "w" where "last_number" <>
+        (select max("number") from "workflow_run" as "r" where "r"."workflow_id" = "w"."workflow_id")
+        or "last_number" <> (select count(*) from "workflow_run" as "r" where "r"."workflow_id" = "w"."workflow_id")"#;
+    assert_eq!(world.raw.number(sql).await, 0, "numbers have a gap");
+}
+
 pub async fn consumed_orders_are_gone_and_others_stay(world: World) {
     let owner = world.daemon("a").await;
     let run = world.run("flow", Some(owner)).await;

@@ -455,6 +455,7 @@ pub async fn what_an_older_daemon_wrote_is_counted_by_the_migration(world: World
     let migration = match world.raw {
         Raw::Sqlite(_) => include_str!("../../migrations/sqlite/0002_secret.sql"),
         Raw::Postgres(_) => include_str!("../../migrations/postgres/0002_secret.sql"),
+        Raw::MariaDb(_) => include_str!("../../migrations/mariadb/0002_secret.sql"),
     };
     let (_, counting) = migration.split_once("insert into \"kv_usage\"").unwrap();
     let (counting, _) = counting.split_once(';').unwrap();

@@ -12,18 +12,30 @@ use flowweaver::store::rows::{
     AttemptRow, IoKind, IoRow, JobRunRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow,
     Transition, VersionRow,
 };
-use flowweaver::store::sqlite::SqliteStore;
 use flowweaver::store::{CommitOutcome, Durability, Store};
 use sqlx::AssertSqlSafe;
 use sqlx::Row as _;
 
-const POSTGRES: &str = "postgres://postgres@127.0.0.1:5432/test";
+/// How tests speak to MariaDB, so that a statement is one for all databases.
+const MARIADB_SESSION: &str = "set session sql_mode = 'ansi_quotes,pipes_as_concat,strict_all_tables', \
+    collation_database = utf8mb4_nopad_bin; set names utf8mb4 collate utf8mb4_nopad_bin";
 
 /// A way into the database that is not the store's.
 #[derive(Clone)]
 pub enum Raw {
     Sqlite(sqlx::SqlitePool),
     Postgres(sqlx::PgPool),
+    MariaDb(sqlx::MySqlPool),
+}
+
+/// A row's first columns as text, joined with a blank.
+macro_rules! line {
+    ($row:expr, $columns:expr) => {
+        (0..$columns)
+            .map(|column| $row.get::<String, _>(column))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
 }
 
 impl Raw {
@@ -40,6 +52,11 @@ impl Raw {
                 .await
                 .unwrap()
                 .rows_affected(),
+            Self::MariaDb(pool) => sqlx::raw_sql(sql)
+                .execute(pool)
+                .await
+                .unwrap()
+                .rows_affected(),
         }
     }
 
@@ -48,6 +65,7 @@ impl Raw {
         match self {
             Self::Sqlite(pool) => sqlx::query(sql).fetch_one(pool).await.unwrap().get(0),
             Self::Postgres(pool) => sqlx::query(sql).fetch_one(pool).await.unwrap().get(0),
+            Self::MariaDb(pool) => sqlx::query(sql).fetch_one(pool).await.unwrap().get(0),
         }
     }
 
@@ -57,23 +75,15 @@ impl Raw {
         match self {
             Self::Sqlite(pool) => {
                 let rows = sqlx::query(sql).fetch_all(pool).await.unwrap();
-                let line = |row: &sqlx::sqlite::SqliteRow| {
-                    (0..columns)
-                        .map(|c| row.get::<String, _>(c))
-                        .collect::<Vec<_>>()
-                        .join(" ")
-                };
-                rows.iter().map(line).collect()
+                rows.iter().map(|row| line!(row, columns)).collect()
             }
             Self::Postgres(pool) => {
                 let rows = sqlx::query(sql).fetch_all(pool).await.unwrap();
-                let line = |row: &sqlx::postgres::PgRow| {
-                    (0..columns)
-                        .map(|c| row.get::<String, _>(c))
-                        .collect::<Vec<_>>()
-                        .join(" ")
-                };
-                rows.iter().map(line).collect()
+                rows.iter().map(|row| line!(row, columns)).collect()
+            }
+            Self::MariaDb(pool) => {
+                let rows = sqlx::query(sql).fetch_all(pool).await.unwrap();
+                rows.iter().map(|row| line!(row, columns)).collect()
             }
         }
     }
@@ -88,49 +98,54 @@ pub struct World {
 type Promise<F> = fn(World) -> F;
 
 pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.db");
-    let store = SqliteStore::open(&path, Durability::Full).await.unwrap();
-    let raw =
-        sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&path))
+    crate::fresh::sqlite(move |url| async move {
+        let path = url.strip_prefix("sqlite:").unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let store = flowweaver::store::open(&url, Durability::Full)
             .await
             .unwrap();
-    let world = World {
-        store: Arc::new(store),
-        raw: Raw::Sqlite(raw),
-    };
-    promise(world.clone()).await;
-    crate::schema::no_row_points_nowhere(&world.raw).await;
+        let raw = Raw::Sqlite(sqlx::SqlitePool::connect_with(options).await.unwrap());
+        keep(promise, World { store, raw }).await;
+    })
+    .await;
 }
 
 pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
-    let url = std::env::var("FLOWWEAVER_TEST_POSTGRES").unwrap_or_else(|_| POSTGRES.into());
-    let server = match sqlx::PgPool::connect(&url).await {
-        Ok(server) => server,
-        Err(error) => return eprintln!("skipped: no PostgreSQL server answers: {error}"),
-    };
-    // The id keeps tests apart that run at the same time; lower case needs no quotes.
-    let schema = format!("flowweaver_{}", RunId::generate()).to_lowercase();
-    let server = Raw::Postgres(server);
-    server.execute(&format!("create schema {schema}")).await;
-    let separator = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{separator}options[search_path]={schema}");
-    let test = tokio::spawn(async move {
+    crate::fresh::postgres(move |url| async move {
         let store = flowweaver::store::open(&url, Durability::Full)
             .await
             .unwrap();
         let raw = Raw::Postgres(sqlx::PgPool::connect(&url).await.unwrap());
-        let world = World { store, raw };
-        promise(world.clone()).await;
-        crate::schema::no_row_points_nowhere(&world.raw).await;
+        keep(promise, World { store, raw }).await;
+    })
+    .await;
+}
+
+pub async fn on_mariadb<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
+    crate::fresh::mariadb(move |url| async move {
+        let store = flowweaver::store::open(&url, Durability::Full)
+            .await
+            .unwrap();
+        let raw = raw_mariadb(&url).await;
+        keep(promise, World { store, raw }).await;
+    })
+    .await;
+}
+
+/// A promise is kept, and leaves no row that points nowhere.
+async fn keep<F: Future<Output = ()>>(promise: Promise<F>, world: World) {
+    promise(world.clone()).await;
+    crate::schema::no_row_points_nowhere(&world.raw).await;
+}
+
+pub async fn raw_mariadb(url: &str) -> Raw {
+    let options = sqlx::mysql::MySqlPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move {
+            let settled = sqlx::raw_sql(MARIADB_SESSION).execute(connection).await;
+            settled.map(|_| ())
+        })
     });
-    let result = test.await;
-    server
-        .execute(&format!("drop schema {schema} cascade"))
-        .await;
-    if let Err(error) = result {
-        std::panic::resume_unwind(error.into_panic());
-    }
+    Raw::MariaDb(options.connect(url).await.unwrap())
 }
 
 /// The instant of all rows that do not care about theirs.

@@ -12,19 +12,14 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 use super::batch::{Batch, Shape};
+use super::calls::store;
 use super::commit::{Fault, commit};
-use super::rows::{
-    ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
-    Transition, VersionRow, WorkflowRow,
-};
-use super::{CommitOutcome, Durability, Store, StoreError};
-use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use super::{Durability, StoreError};
 use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
 
 /// The oldest server on which this is tested to work, as `server_version_num` counts.
@@ -42,6 +37,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SESSION: [(&str, &str); 2] = [
     ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "60s"),
+];
+
+/// The statements whose cost must not grow with history, for the test that reads their plans.
+#[doc(hidden)]
+pub const HOT_STATEMENTS: &[(&str, &str)] = &[
+    ("claim", statements::CLAIM),
+    ("fence", statements::UPDATE_RUNS),
+    ("look", statements::LOOK),
+    ("consume", statements::CONSUME),
+    ("runs", super::sql::RUNS),
+    ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
+    ("runs in a status", super::sql::RUNS_IN_STATUS),
+    ("logs", super::sql::LOGS),
+    ("logs of a run", super::sql::LOGS_OF_RUN),
+    ("jobs of a run", super::sql::JOBS_OF_RUN),
+    ("tasks of a run", super::sql::TASKS_OF_RUN),
+    ("attempts of a run", super::sql::ATTEMPTS_OF_RUN),
+    ("io of a run", super::sql::IO_OF_RUN),
+    ("io to continue", super::sql::IO_TO_CONTINUE),
+    ("host calls of a run", super::sql::HOST_CALLS_OF_RUN),
+    ("kv keys", super::sql_state::KV_KEYS),
+    ("kv list", super::sql_state::KV_LIST),
+    ("kv usage", super::sql_state::KV_USAGE),
+    ("kv purge", super::sql_state::KV_PURGE),
 ];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
@@ -128,6 +147,15 @@ impl PostgresStore {
             .await
     }
 
+    /// Commits a batch.
+    async fn apply(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
+        let batch = Batch::new(&batch, Shape::Object)?;
+        self.run(move |connection| {
+            Box::pin(async move { commit(&mut PgDialect { connection }, &batch).await })
+        })
+        .await
+    }
+
     /// Runs `work` in one snapshot.
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
@@ -170,123 +198,4 @@ fn migration_fault(error: sqlx::migrate::MigrateError) -> Fault {
     }
 }
 
-#[async_trait]
-impl Store for PostgresStore {
-    async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let batch = Batch::new(&batch, Shape::Object)?;
-        self.run(move |connection| {
-            Box::pin(async move { commit(&mut PgDialect { connection }, &batch).await })
-        })
-        .await
-    }
-
-    async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError> {
-        self.write(move |c| Box::pin(dialect::claim(c, daemon, limit)))
-            .await
-    }
-
-    async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
-        let runs = runs.to_vec();
-        self.write(move |c| Box::pin(calls::release(c, runs))).await
-    }
-
-    async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
-        let instance = instance.to_owned();
-        self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance)))
-            .await
-    }
-
-    async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
-        self.write(move |c| Box::pin(calls::farewell(c, daemon)))
-            .await
-    }
-
-    async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
-        self.read(move |c| Box::pin(calls::load_run(c, run))).await
-    }
-
-    async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
-        let command = command.clone();
-        self.write(move |c| Box::pin(calls::order(c, command)))
-            .await
-    }
-
-    async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::orders(c, daemon))).await
-    }
-
-    async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError> {
-        let version = version.clone();
-        self.write(move |c| Box::pin(calls::publish(c, version)))
-            .await
-    }
-
-    async fn retire(
-        &self,
-        organization: OrganizationId,
-        name: &WorkflowName,
-    ) -> Result<(), StoreError> {
-        let name = name.clone();
-        self.write(move |c| Box::pin(calls::retire(c, organization, name)))
-            .await
-    }
-
-    async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
-        self.read(|c| Box::pin(calls::workflows(c))).await
-    }
-
-    async fn version(&self, version: &Digest) -> Result<Option<VersionRow>, StoreError> {
-        let version = *version;
-        self.read(move |c| Box::pin(calls::version(c, version)))
-            .await
-    }
-
-    async fn versions(&self, workflow: WorkflowId) -> Result<Vec<VersionRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::versions(c, workflow)))
-            .await
-    }
-
-    async fn put_module(&self, module: &ModuleRow, bytes: &[u8]) -> Result<(), StoreError> {
-        let (module, bytes) = (module.clone(), bytes.to_vec());
-        self.write(move |c| Box::pin(calls::put_module(c, module, bytes)))
-            .await
-    }
-
-    async fn module(&self, digest: &Digest) -> Result<Option<ModuleRow>, StoreError> {
-        let digest = *digest;
-        self.read(move |c| Box::pin(calls::module(c, digest))).await
-    }
-
-    async fn module_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let digest = *digest;
-        self.read(move |c| Box::pin(calls::module_bytes(c, digest)))
-            .await
-    }
-
-    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
-        let filter = filter.clone();
-        self.read(move |c| Box::pin(calls::runs(c, filter))).await
-    }
-
-    async fn logs(
-        &self,
-        run: Option<RunId>,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<LogRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::logs(c, run, after, limit)))
-            .await
-    }
-
-    async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::io(c, run))).await
-    }
-
-    async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::host_calls(c, run)))
-            .await
-    }
-}
+store!(PostgresStore);

@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -22,13 +21,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::calls::store;
 use super::commit::Fault;
-use super::rows::{
-    ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
-    Transition, VersionRow, WorkflowRow,
-};
-use super::{CommitOutcome, Durability, Store, StoreError};
-use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use super::{Durability, StoreError};
 use committer::{Committer, Turn};
 use dialect::fault;
 use writer::Writer;
@@ -78,6 +73,9 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("runs in a status", super::sql::RUNS_IN_STATUS),
     ("logs", super::sql::LOGS),
     ("logs of a run", super::sql::LOGS_OF_RUN),
+    ("jobs of a run", super::sql::JOBS_OF_RUN),
+    ("tasks of a run", super::sql::TASKS_OF_RUN),
+    ("attempts of a run", super::sql::ATTEMPTS_OF_RUN),
     ("io of a run", super::sql::IO_OF_RUN),
     ("io to continue", super::sql::IO_TO_CONTINUE),
     ("host calls of a run", super::sql::HOST_CALLS_OF_RUN),
@@ -132,6 +130,11 @@ impl SqliteStore {
             + 'static,
     {
         self.writer.transaction(work).await
+    }
+
+    /// Commits a batch.
+    async fn apply(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
+        self.committer.commit(batch).await
     }
 
     /// Runs `work` on a reader, in one snapshot. In a task of its own, because a reader that is
@@ -239,122 +242,7 @@ fn migration_fault(error: sqlx::migrate::MigrateError) -> Fault {
     }
 }
 
-#[async_trait]
-impl Store for SqliteStore {
-    async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.committer.commit(batch).await
-    }
-
-    async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError> {
-        self.write(move |c| Box::pin(dialect::claim(c, daemon, limit)))
-            .await
-    }
-
-    async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
-        let runs = runs.to_vec();
-        self.write(move |c| Box::pin(calls::release(c, runs))).await
-    }
-
-    async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
-        let instance = instance.to_owned();
-        self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance)))
-            .await
-    }
-
-    async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
-        self.write(move |c| Box::pin(calls::farewell(c, daemon)))
-            .await
-    }
-
-    async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
-        self.read(move |c| Box::pin(calls::load_run(c, run))).await
-    }
-
-    async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
-        let command = command.clone();
-        self.write(move |c| Box::pin(calls::order(c, command)))
-            .await
-    }
-
-    async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::orders(c, daemon))).await
-    }
-
-    async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError> {
-        let version = version.clone();
-        self.write(move |c| Box::pin(calls::publish(c, version)))
-            .await
-    }
-
-    async fn retire(
-        &self,
-        organization: OrganizationId,
-        name: &WorkflowName,
-    ) -> Result<(), StoreError> {
-        let name = name.clone();
-        self.write(move |c| Box::pin(calls::retire(c, organization, name)))
-            .await
-    }
-
-    async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
-        self.read(|c| Box::pin(calls::workflows(c))).await
-    }
-
-    async fn version(&self, version: &Digest) -> Result<Option<VersionRow>, StoreError> {
-        let version = *version;
-        self.read(move |c| Box::pin(calls::version(c, version)))
-            .await
-    }
-
-    async fn versions(&self, workflow: WorkflowId) -> Result<Vec<VersionRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::versions(c, workflow)))
-            .await
-    }
-
-    async fn put_module(&self, module: &ModuleRow, bytes: &[u8]) -> Result<(), StoreError> {
-        let (module, bytes) = (module.clone(), bytes.to_vec());
-        self.write(move |c| Box::pin(calls::put_module(c, module, bytes)))
-            .await
-    }
-
-    async fn module(&self, digest: &Digest) -> Result<Option<ModuleRow>, StoreError> {
-        let digest = *digest;
-        self.read(move |c| Box::pin(calls::module(c, digest))).await
-    }
-
-    async fn module_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let digest = *digest;
-        self.read(move |c| Box::pin(calls::module_bytes(c, digest)))
-            .await
-    }
-
-    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
-        let filter = filter.clone();
-        self.read(move |c| Box::pin(calls::runs(c, filter))).await
-    }
-
-    async fn logs(
-        &self,
-        run: Option<RunId>,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<LogRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::logs(c, run, after, limit)))
-            .await
-    }
-
-    async fn io(&self, run: RunId) -> Result<Vec<IoRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::io(c, run))).await
-    }
-
-    async fn host_calls(&self, run: RunId) -> Result<Vec<HostCallRow>, StoreError> {
-        self.read(move |c| Box::pin(calls::host_calls(c, run)))
-            .await
-    }
-}
+store!(SqliteStore);
 
 #[cfg(test)]
 mod tests {

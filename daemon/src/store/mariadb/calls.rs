@@ -1,0 +1,11 @@
+//! The shared calls over MariaDB connections; what differs is in `dialect`, `query` and `statements`.
+
+use sqlx::mysql::{MySqlConnection, MySqlRow as Row};
+
+use super::dialect::{NOW, fault};
+use super::query::query;
+use super::statements::shared as sql;
+use crate::store::calls::calls;
+use crate::store::commit::Fault;
+
+calls!(MySqlConnection);

@@ -1,0 +1,221 @@
+//! The store in MariaDB 10.6 or newer, which several daemons may share.
+//!
+//! As on PostgreSQL every call runs in a task of its own: a caller that goes away leaves it to finish
+//! there, so no pooled connection is ever left inside a transaction. Statements for all databases are
+//! in `sql`; what MariaDB needs otherwise is in `statements`, and how it is told in `session`.
+
+mod calls;
+mod dialect;
+mod migrate;
+mod query;
+mod session;
+mod state;
+mod statements;
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::batch::{Batch, Shape};
+use super::calls::store;
+use super::commit::{Fault, commit};
+use super::{Durability, StoreError};
+use dialect::{BEGIN, BEGIN_READING, COMMIT, MariaDbDialect, ROLLBACK, fault, number, step};
+
+/// One commit at a time, the claims and heartbeats, and some readers; a server's default of 151
+/// connections then serves several daemons.
+const CONNECTIONS: u32 = 8;
+
+/// How long a call waits for a connection before it says that the store is unavailable.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Prepared statements of a connection: each of the calls has some, each table seven, by how many rows there are.
+/// Eight connections stay far below a server's default of 16382.
+const STATEMENTS: usize = 192;
+
+/// The statements whose cost must not grow with history, for the test that reads their plans.
+#[doc(hidden)]
+pub const HOT_STATEMENTS: &[(&str, &str)] = &[
+    ("claim", statements::CLAIM_FREE),
+    ("claim of the dead", statements::DEAD_RUNS),
+    ("claim of those seen", statements::CLAIM_DEAD),
+    ("take", statements::TAKE),
+    ("fence", statements::PASS),
+    ("move", statements::UPDATE_RUNS),
+    ("look", statements::LOOK),
+    ("consume", statements::CONSUME),
+    ("runs", super::sql::RUNS),
+    ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
+    ("runs in a status", super::sql::RUNS_IN_STATUS),
+    ("logs", super::sql::LOGS),
+    ("logs of a run", super::sql::LOGS_OF_RUN),
+    ("jobs of a run", super::sql::JOBS_OF_RUN),
+    ("tasks of a run", super::sql::TASKS_OF_RUN),
+    ("attempts of a run", super::sql::ATTEMPTS_OF_RUN),
+    ("io of a run", super::sql::IO_OF_RUN),
+    ("io to continue", statements::shared::IO_TO_CONTINUE),
+    ("host calls of a run", super::sql::HOST_CALLS_OF_RUN),
+    ("kv keys", super::sql_state::KV_KEYS),
+    ("kv list", statements::state::KV_LIST),
+    ("kv usage", super::sql_state::KV_USAGE),
+    ("kv purge", statements::state::KV_PURGE),
+];
+
+/// A store on a MariaDB server.
+#[derive(Debug, Clone)]
+pub struct MariaDbStore {
+    pool: MySqlPool,
+    /// The largest packet that the server takes, in bytes.
+    packet: usize,
+}
+
+impl MariaDbStore {
+    /// Connects, looks whether the server is fit, and brings the tables up to date under a lock. They live in
+    /// the database that the URL names, which must exist and be the store's own.
+    ///
+    /// # Errors
+    /// `Unavailable` when the server does not answer; `Rejected` for a bad URL, a refused user, a server
+    /// that is too old or not MariaDB, or one whose settings break a promise; `Corrupt` when the tables are of
+    /// a later version.
+    pub async fn open(url: &str, durability: Durability) -> Result<Self, StoreError> {
+        let options = options(url)?;
+        let connect = tokio::time::timeout(PATIENCE, options.connect());
+        let mut connection = connect
+            .await
+            .map_err(|_| StoreError::Unavailable("the server does not answer".into()))?
+            .map_err(refused)?;
+        let packet = session::admit(&mut connection, durability).await?;
+        migrate::run(&mut connection).await?;
+        connection.close().await.map_err(fault)?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .after_connect(|connection, _| Box::pin(session::settle(connection)))
+            .connect_lazy_with(options);
+        Ok(Self { pool, packet })
+    }
+
+    /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.
+    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut MySqlConnection) -> BoxFuture<'c, Result<T, Fault>>
+            + Send
+            + 'static,
+    {
+        let pool = self.pool.clone();
+        let task = tokio::spawn(async move {
+            let mut connection = pool.acquire().await.map_err(fault)?;
+            let result = work(&mut connection).await;
+            if result.as_ref().is_err_and(Fault::spoils_connection) {
+                // It may be inside a transaction: closing it undoes that, the pool makes another.
+                drop(connection.detach());
+            }
+            result
+        });
+        let result = task
+            .await
+            .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        result.map_err(StoreError::from)
+    }
+
+    /// Runs `work` in one transaction.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut MySqlConnection) -> BoxFuture<'c, Result<T, Fault>>
+            + Send
+            + 'static,
+    {
+        self.run(move |connection| Box::pin(within(connection, BEGIN, work)))
+            .await
+    }
+
+    /// Commits a batch.
+    async fn apply(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
+        let batch = Batch::new(&batch, Shape::Array)?;
+        let packet = self.packet;
+        self.run(move |connection| {
+            Box::pin(
+                async move { commit(&mut MariaDbDialect { connection, packet }, &batch).await },
+            )
+        })
+        .await
+    }
+
+    /// Runs `work` in one snapshot.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut MySqlConnection) -> BoxFuture<'c, Result<T, Fault>>
+            + Send
+            + 'static,
+    {
+        self.run(move |connection| Box::pin(within(connection, BEGIN_READING, work)))
+            .await
+    }
+}
+
+async fn within<T, F>(
+    connection: &mut MySqlConnection,
+    begin: &'static str,
+    work: F,
+) -> Result<T, Fault>
+where
+    F: for<'c> FnOnce(&'c mut MySqlConnection) -> BoxFuture<'c, Result<T, Fault>>,
+{
+    step(connection, begin).await?;
+    let mut result = work(&mut *connection).await;
+    if result.is_ok() {
+        match step(connection, COMMIT).await {
+            Ok(()) => return result,
+            Err(fault) => result = Err(fault),
+        }
+    }
+    if !result.as_ref().is_err_and(Fault::spoils_connection) {
+        step(connection, ROLLBACK).await?;
+    }
+    result
+}
+
+/// What a URL asks for. Its text, which may hold a password, is in no error.
+fn options(url: &str) -> Result<MySqlConnectOptions, StoreError> {
+    let options = MySqlConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Rejected("the store's URL cannot be read".into()))?
+        .charset("utf8mb4")
+        // All of these are what `session` says, and it says more.
+        .set_names(false)
+        .timezone(None)
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .statement_cache_capacity(STATEMENTS)
+        .disable_statement_logging();
+    if options.get_database().is_none() {
+        return Err(StoreError::Rejected(
+            "the store's URL names no database: mariadb://USER@HOST/DATABASE".into(),
+        ));
+    }
+    Ok(options)
+}
+
+/// Why the first connection failed; waiting does not cure a wrong name.
+fn refused(error: sqlx::Error) -> StoreError {
+    match number(&error) {
+        Some(1049) => StoreError::Rejected(
+            "the database that the store's URL names does not exist: `create database` makes it"
+                .into(),
+        ),
+        Some(1044 | 1045 | 1698) => StoreError::Rejected(
+            "the server refuses the user of the store's URL: the name or the password is wrong, or it has no rights on \
+             that database"
+                .into(),
+        ),
+        _ => fault(error).into(),
+    }
+}
+
+store!(MariaDbStore);
