@@ -332,7 +332,11 @@ fn what_sql_query_does_once_is_done_once_whatever_happens_after_it_and_whoever_r
 
     // The attempt fails after its change is durable: what it answers is larger than an output may be.
     let failed = rig.run("order", &[]);
-    assert_eq!(failure(&failed, "place")["code"], "limit.output", "{failed:#}");
+    assert_eq!(
+        failure(&failed, "place")["code"],
+        "limit.output",
+        "{failed:#}"
+    );
     assert_eq!(purchases(), ["1"]);
 
     rig.stop();
@@ -345,7 +349,11 @@ fn what_sql_query_does_once_is_done_once_whatever_happens_after_it_and_whoever_r
     assert_eq!(output(&again, "place")["already_done"], true);
     assert_eq!(output(&again, "place")["row"]["purchase_id"], 1);
     let from_it = rig.rerun(again["id"].as_str().unwrap(), &["--from", "place"]);
-    assert_eq!(output(&from_it, "place")["already_done"], true, "{from_it:#}");
+    assert_eq!(
+        output(&from_it, "place")["already_done"],
+        true,
+        "{from_it:#}"
+    );
     assert_eq!(purchases(), ["1"]);
 
     // Another run is another order.

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::policy::Decided;
-use super::session::{Command, Session, Stop};
+use super::session::{Command, Session, Stop, TimeLimit};
 use super::{SqlLimits, Value};
 use crate::broker::error::Refusal;
 
@@ -41,7 +41,7 @@ pub(super) struct Terms {
     /// Whether the transaction may change rows.
     pub(super) writes: bool,
     /// Compute time of one statement.
-    pub(super) timeout: Duration,
+    pub(super) time: TimeLimit,
     /// Rows and bytes of one query.
     pub(super) limits: SqlLimits,
 }
@@ -129,7 +129,7 @@ pub(super) fn spawn<L: Link + 'static>(
 async fn serve<L: Link>(server: Arc<L::Server>, session: Session) {
     let Session {
         limits,
-        timeout,
+        time,
         transaction,
         writes,
         stop,
@@ -140,7 +140,7 @@ async fn serve<L: Link>(server: Arc<L::Server>, session: Session) {
     } = session;
     let terms = Terms {
         writes,
-        timeout,
+        time,
         limits,
     };
     let link = tokio::select! {
@@ -258,15 +258,6 @@ fn finished(outcome: Result<(), Fault>, done: oneshot::Sender<Result<(), Refusal
     let broken = outcome.as_ref().is_err_and(|fault| fault.broken);
     let _ = done.send(outcome.map_err(|fault| fault.refusal));
     if broken { End::Broken } else { End::Whole }
-}
-
-/// The statement's time is up.
-pub(super) fn out_of_time(timeout: Duration) -> Refusal {
-    let seconds = timeout.as_secs_f64();
-    Refusal::retryable(
-        "sql.timeout",
-        format!("the statement took longer than {seconds} s"),
-    )
 }
 
 /// No connection, or none any more. What exactly is wrong stands in the daemon's own log: it names

@@ -176,6 +176,8 @@ async fn endless(world: World) {
                 ("sql.timeout", true),
                 "{statement}"
             );
+            let setting = "700ms, the `timeout` of [databases.blog] in flowweaver.toml";
+            assert!(refusal.message.contains(setting), "{refusal}");
         }
     }
     world.raw.working(0).await;
