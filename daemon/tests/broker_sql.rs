@@ -17,6 +17,8 @@ mod attacks;
 mod changes;
 #[path = "broker_sql/denials.rs"]
 mod denials;
+#[path = "broker_sql/pasted.rs"]
+mod pasted;
 #[path = "broker_sql/reading.rs"]
 mod reading;
 #[path = "broker_sql/values.rs"]

@@ -14,8 +14,12 @@ mod broker_world;
 
 #[path = "broker_sql_servers/attacks.rs"]
 mod attacks;
+#[path = "broker_sql_servers/denials.rs"]
+mod denials;
 #[path = "broker_sql_servers/names.rs"]
 mod names;
+#[path = "broker_sql/pasted.rs"]
+mod pasted;
 #[path = "broker_sql_servers/ways.rs"]
 mod ways;
 #[path = "broker_sql_servers/world.rs"]

@@ -16,7 +16,9 @@ use expect_test::expect_file;
 use flowweaver::diagnostic::render;
 use flowweaver::id::Digest;
 use flowweaver::units::{Size, Span};
-use flowweaver::workflow::environment::{DatabaseFacts, Environment, ModuleFacts, WorkflowFacts};
+use flowweaver::workflow::environment::{
+    DatabaseFacts, Environment, ModuleFacts, NameCase, WorkflowFacts,
+};
 use flowweaver::workflow::expression::Template;
 use flowweaver::workflow::grant::{Grants, KvGrant, SecretPiece, SecretText, Signing, SqlMode};
 use flowweaver::workflow::model::{InputSpec, Task, TriggerSpec, Uses};
@@ -50,7 +52,11 @@ fn environment() -> Environment {
         let facts = DatabaseFacts {
             mode,
             tables,
-            case_counts: facts["case_counts"] == true,
+            case: match facts["case"].as_str() {
+                Some("counts") => NameCase::Counts,
+                Some("quoted") => NameCase::Quoted,
+                _ => NameCase::Ignored,
+            },
         };
         (name.parse().unwrap(), facts)
     };

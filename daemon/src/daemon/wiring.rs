@@ -23,7 +23,7 @@ use crate::reload::{self, ReloadParts, Versions};
 use crate::sandbox::compiler::CompileLimits;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::store::{self, Durability, Store};
-use crate::workflow::environment::{Ceilings, DatabaseFacts};
+use crate::workflow::environment::{Ceilings, DatabaseFacts, NameCase};
 use crate::workflow::grant::SqlMode;
 
 /// The default store's file in the state folder.
@@ -213,9 +213,11 @@ pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName
             DatabaseFacts {
                 mode: mode(section.mode),
                 tables: section.tables.clone(),
-                case_counts: ["mariadb://", "mysql://"]
-                    .iter()
-                    .any(|scheme| section.url.starts_with(scheme)),
+                case: match section.url.split_once("://").map(|(scheme, _)| scheme) {
+                    Some("mariadb" | "mysql") => NameCase::Counts,
+                    Some("postgres" | "postgresql") => NameCase::Quoted,
+                    _ => NameCase::Ignored,
+                },
             },
         )
     });

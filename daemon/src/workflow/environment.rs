@@ -82,8 +82,41 @@ pub struct DatabaseFacts {
     pub mode: SqlMode,
     /// The tables that grants may name; none: any.
     pub tables: Option<Vec<String>>,
-    /// Whether tables whose names differ only in case may be different ones, as on MariaDB.
-    pub case_counts: bool,
+    /// What the case of a table's name means there.
+    pub case: NameCase,
+}
+
+/// What the case of a table's name means to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameCase {
+    /// Nothing: SQLite.
+    Ignored,
+    /// A part in double quotes is exact, any other means lower case: PostgreSQL.
+    Quoted,
+    /// Everything, since it may: MariaDB.
+    Counts,
+}
+
+impl NameCase {
+    /// Whether two names mean one table.
+    pub fn is_same(self, one: &str, other: &str) -> bool {
+        self.read(one) == self.read(other)
+    }
+
+    fn read(self, name: &str) -> String {
+        let part = |part: &str| match (self, part.strip_prefix('"')) {
+            (Self::Counts, _) => part.to_owned(),
+            (Self::Quoted, Some(rest)) => rest.trim_end_matches('"').to_owned(),
+            (Self::Quoted, None) | (Self::Ignored, _) => part.to_ascii_lowercase(),
+        };
+        let name = name.split('.').map(part).collect::<Vec<_>>().join(".");
+        let usual = match self {
+            Self::Ignored => "main.",
+            Self::Quoted => "public.",
+            Self::Counts => return name,
+        };
+        name.strip_prefix(usual).unwrap_or(&name).to_owned()
+    }
 }
 
 /// Another workflow.

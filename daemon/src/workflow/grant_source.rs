@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::decode::{At, Entry, wrong_type};
 use super::draft_task::{DraftHttp, DraftSign, DraftSql, DraftTask};
-use super::environment::{DatabaseFacts, Environment};
+use super::environment::{DatabaseFacts, Environment, NameCase};
 use super::grant::{
     Grants, HTTP_METHODS, HostPattern, HttpGrant, Place, Scheme, SecretPiece, SecretText, Signing,
     SqlGrant, SqlMode,
@@ -215,7 +215,7 @@ impl GrantReader<'_> {
         let database = sql.database.as_ref()?;
         if let Some(databases) = &self.environment.databases {
             match databases.get(&database.value) {
-                Some(facts) => check_database(sql, database, facts, report),
+                Some(facts) => check_database(sql, (database, facts), &tables, report),
                 None => {
                     let message = format!("there is no database `{}`", database.value);
                     let line = format!("[databases.{}]", database.value);
@@ -414,16 +414,23 @@ fn tables(sql: &DraftSql<'_>, report: &mut Report) -> Vec<String> {
     }
     let mut tables: Vec<String> = Vec::new();
     for table in &list.value {
-        let is_part = |part: &str| {
-            part.starts_with(|c: char| c.is_alphabetic() || c == '_')
-                && part
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+        let is_exact = |name: &str| {
+            let is_odd = |c: char| c.is_control() || "\"'`[]".contains(c);
+            !name.is_empty() && !name.contains(is_odd)
+        };
+        let is_part = |part: &str| match part.strip_prefix('"') {
+            Some(rest) => rest.strip_suffix('"').is_some_and(is_exact),
+            None => {
+                part.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                    && part
+                        .chars()
+                        .all(|c| c.is_alphanumeric() || "_$-".contains(c))
+            }
         };
         // As written: whether case counts is the database's to say.
         let name = table.value;
         if name.split('.').count() > 2 || !name.split('.').all(is_part) {
-            let message = format!("\"{}\" is not a table's name", table.value);
+            let message = format!("`{name}` is not a table's name");
             report
                 .error(table.span.clone(), message)
                 .help("write \"table\" or \"schema.table\"; there are no wildcards");
@@ -439,8 +446,8 @@ fn tables(sql: &DraftSql<'_>, report: &mut Report) -> Vec<String> {
 /// The operator's own limits on a database.
 fn check_database(
     sql: &DraftSql<'_>,
-    database: &At<DatabaseName>,
-    facts: &DatabaseFacts,
+    (database, facts): (&At<DatabaseName>, &DatabaseFacts),
+    tables: &[String],
     report: &mut Report,
 ) {
     let section = format!("[databases.{}]", database.value);
@@ -456,15 +463,24 @@ fn check_database(
             ));
     }
     debug_assert!(SqlMode::Read < SqlMode::ReadWrite);
-    let (Some(allowed), Some(list)) = (&facts.tables, &sql.tables) else {
-        return;
-    };
-    let same = |known: &str, name: &str| {
-        known == name || (!facts.case_counts && known.eq_ignore_ascii_case(name))
-    };
-    for table in &list.value {
+    let Some(list) = &sql.tables else { return };
+    // What is no name was already reported.
+    let is_name = |table: &&At<&str>| tables.iter().any(|known| known == table.value);
+    for table in list.value.iter().filter(is_name) {
         let name = table.value;
-        if !allowed.iter().any(|known| same(known, name)) {
+        if name.contains('"') && facts.case != NameCase::Quoted {
+            report
+                .error(
+                    table.span.clone(),
+                    format!("`{name}` names no table of this database"),
+                )
+                .help("only PostgreSQL has names in quotes; write it without");
+            continue;
+        }
+        let Some(allowed) = &facts.tables else {
+            continue;
+        };
+        if !allowed.iter().any(|known| facts.case.is_same(known, name)) {
             report
                 .error(
                     table.span.clone(),

@@ -172,6 +172,8 @@ async fn an_endless_query_ends_in_time() {
             (refusal.code.as_str(), refusal.retryable),
             ("sql.timeout", true)
         );
+        let setting = "200ms, the `timeout` of [databases.shop] in flowweaver.toml";
+        assert!(refusal.message.contains(setting), "{refusal}");
         let fill = format!(
             "insert into product (id, name) {}",
             ENDLESS.replace("count(*)", "i + 10, 'x'")
@@ -223,6 +225,12 @@ async fn waiting_for_a_lock_ends_in_time() {
             (refusal.code.as_str(), refusal.retryable),
             ("sql.timeout", true)
         );
+        for told in [
+            "others had the database locked",
+            "`timeout` of [databases.shop]",
+        ] {
+            assert!(refusal.message.contains(told), "{refusal}");
+        }
         held.rollback().await.unwrap();
         assert_eq!(execute(&attempt, update, Vec::new()).await, Ok(1));
     }

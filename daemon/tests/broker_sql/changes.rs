@@ -199,8 +199,9 @@ async fn a_failed_batch_leaves_the_rest_of_its_transaction() {
             .unwrap();
         let twice = vec![product(4, "a"), product(3, "b")];
         assert!(transaction.execute_batch(&insert, twice).await.is_err());
+        assert_eq!(transaction.execute(&insert, product(5, "c")).await, Ok(1));
         transaction.commit().await.unwrap();
-        assert_eq!(world.count("product where id = 3"), 1);
+        assert_eq!(world.count("product where id in (3, 5)"), 2);
         assert_eq!(world.count("product where id = 4"), 0);
     }
 }
@@ -275,6 +276,8 @@ async fn a_transaction_that_waits_too_long_for_its_guest_is_rolled_back() {
             (refusal.code.as_str(), refusal.retryable),
             ("sql.closed", true)
         );
+        let setting = "20ms, `sql_idle` of [limits] in flowweaver.toml";
+        assert!(refusal.message.contains(setting), "{refusal}");
         assert_eq!(transaction.commit().await.unwrap_err().code, "sql.closed");
         assert_eq!(world.count("product"), 2);
         let made = calls(&writer);

@@ -1,62 +1,7 @@
-//! A denial teaches: its lines, put into the workflow file as they are, allow the call.
+//! A denial teaches: its lines, put into the files that it names as they are, allow the call; or it says that none does.
 
-use std::collections::BTreeMap;
-
-use flowweaver::broker::error::Refusal;
-use flowweaver::broker::settings::BrokerSettings;
-use flowweaver::diagnostic::render;
-use flowweaver::id::Digest;
-use flowweaver::workflow::environment::{DatabaseFacts, Environment, ModuleFacts};
-use flowweaver::workflow::grant::{Grants, SqlMode};
-use flowweaver::workflow::{WorkflowSource, compile};
-use serde_json::json;
-
-use crate::broker_world::*;
+use crate::pasted::*;
 use crate::world::*;
-
-/// A workflow file with these grants.
-fn file(grants: &str) -> String {
-    format!(
-        "flowweaver = 1\nname = \"shop\"\n\n[[job]]\nname = \"only\"\n\n[[job.task]]\nname = \"sell\"\nuses = \"sell\"\n\n{grants}\n"
-    )
-}
-
-/// The grants of that file, as the real compiler reads them.
-fn granted(written: &str) -> Grants {
-    let facts = DatabaseFacts {
-        mode: SqlMode::ReadWrite,
-        tables: None,
-        case_counts: false,
-    };
-    let module = json!({ "digest": Digest::of(b"sell"), "description": { "name": "sell", "version": "1.0.0" } });
-    let module: ModuleFacts = serde_json::from_value(module).unwrap();
-    let environment = Environment {
-        modules: BTreeMap::from([("sell".parse().unwrap(), module)]),
-        databases: Some(BTreeMap::from([("shop".parse().unwrap(), facts)])),
-        ..Environment::default()
-    };
-    let compiled = compile(
-        &WorkflowSource::new("flows/shop.toml", written),
-        &environment,
-    );
-    let workflow = compiled.workflow;
-    let workflow = workflow.unwrap_or_else(|| panic!("{}", render(&compiled.diagnostics)));
-    (*workflow.tasks[0].grants).clone()
-}
-
-fn attempt(world: &World, written: &str) -> Attempt {
-    let settings = BrokerSettings {
-        databases: vec![world.settings()],
-        ..BrokerSettings::default()
-    };
-    attempt_of(&broker(settings, &[]), identity(), granted(written))
-}
-
-/// The lines that a denial prints, and what stands before them.
-fn lines(refusal: &Refusal) -> (&str, &str) {
-    assert_eq!(refusal.code, "sql.denied", "{refusal}");
-    refusal.message.split_once(":\n").unwrap()
-}
 
 #[tokio::test]
 async fn the_lines_of_a_denial_allow_the_call() {
@@ -64,62 +9,134 @@ async fn the_lines_of_a_denial_allow_the_call() {
         let world = World::new(kind);
         let change = "insert into product (id, name) select id, word from secret";
         let read = "select count(*) from product, secret";
-        let first = file("");
-        let bare = attempt(&world, &first);
-        let refusal = query(&bare, read, Vec::new()).await.unwrap_err();
-        let (why, pasted) = lines(&refusal);
-        assert!(why.contains("`shop` is not granted"), "{why}");
-        assert!(
-            why.contains("workflow `product-blog`, task `search`"),
-            "{why}"
-        );
-
+        let bare = Written {
+            settings: world.settings(),
+            grants: String::new(),
+        };
+        let refusal = query(&bare.attempt(), read, Vec::new()).await.unwrap_err();
+        for told in [
+            "`shop` is not granted",
+            "workflow `product-blog`, task `search`",
+        ] {
+            assert!(refusal.message.contains(told), "{refusal}");
+        }
         // What is needed of it is only known by a statement.
-        let second = file(pasted);
-        let placed = attempt(&world, &second);
-        let refusal = query(&placed, read, Vec::new()).await.unwrap_err();
-        let (why, pasted) = lines(&refusal);
-        assert!(why.contains("flows/shop.toml:11"), "{why}");
-        let third = file(pasted);
-        let reader = attempt(&world, &third);
-        assert!(query(&reader, read, Vec::new()).await.is_ok(), "{third}");
+        let placed = bare.pasted(&refusal);
+        let refusal = query(&placed.attempt(), read, Vec::new())
+            .await
+            .unwrap_err();
+        assert!(refusal.message.contains("flows/shop.toml:11"), "{refusal}");
+        let reader = placed.pasted(&refusal);
+        assert!(query(&reader.attempt(), read, Vec::new()).await.is_ok());
 
-        let refusal = execute(&reader, change, Vec::new()).await.unwrap_err();
-        let (_, pasted) = lines(&refusal);
-        assert!(pasted.contains("read-write"), "{pasted}");
-        let writer = attempt(&world, &file(pasted));
-        assert_eq!(execute(&writer, change, Vec::new()).await, Ok(1));
+        let attempt = reader.attempt();
+        let refusal = execute(&attempt, change, Vec::new()).await.unwrap_err();
+        let writer = reader.pasted(&refusal);
+        assert!(writer.grants.contains("read-write"), "{}", writer.grants);
+        assert_eq!(execute(&writer.attempt(), change, Vec::new()).await, Ok(1));
 
-        let log = reader.journal.drain().lines;
+        let log = attempt.journal.drain().lines;
         assert_eq!(log.len(), 1, "{log:?}");
         assert_eq!(log[0].message, refusal.message);
     }
 }
 
 #[tokio::test]
-async fn a_denial_says_when_the_operator_or_nobody_could_allow_it() {
+async fn a_denial_names_tables_and_not_what_only_looks_like_one() {
+    let world = World::new(Kind::Sqlite);
+    let reader = Written::new(world.settings(), "read", "[\"product\"]");
+    let statement = "with few as (select 1) select * from few, json_each('[1]') as e, Secret as s";
+    let refusal = query(&reader.attempt(), statement, Vec::new()).await;
+    let next = reader.pasted(&refusal.unwrap_err());
+    assert!(
+        next.grants.ends_with("tables = [\"product\", \"secret\"]"),
+        "{}",
+        next.grants
+    );
+    assert!(query(&next.attempt(), statement, Vec::new()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_denial_that_is_the_operators_prints_the_operators_lines() {
     for &kind in KINDS {
         let world = World::new(kind);
-        let capped = world.limited(SqlMode::Read, &["product"], |database, _| {
-            database.mode = SqlMode::Read;
-            database.tables = Some(vec!["product".to_owned()]);
-        });
-        let refusal = execute(&capped, "delete from secret", Vec::new())
+        let mut settings = world.settings();
+        settings.mode = flowweaver::workflow::grant::SqlMode::Read;
+        settings.tables = Some(vec!["product".to_owned()]);
+        let delete = "delete from secret";
+        // Neither the grant nor the operator has it.
+        let neither = Written::new(settings.clone(), "read", "[\"product\"]");
+        let refusal = execute(&neither.attempt(), delete, Vec::new())
             .await
             .unwrap_err();
-        let (why, _) = lines(&refusal);
+        let place = "write in flowweaver.toml, under [databases.shop]:\nmode = \"read-write\"\ntables = [\"product\", \"secret\"]\nand in the place of the grant at flows/shop.toml:11:\n[[job.task.sql]]\n";
+        assert!(refusal.message.contains(place), "{refusal}");
+        let both = neither.pasted(&refusal);
+        assert_eq!(execute(&both.attempt(), delete, Vec::new()).await, Ok(1));
+
+        // The grant has it, and the operator has closed it since.
+        world.owner("insert into secret values (8, 'x')");
+        let closed = Written::new(settings, "read-write", "[\"product\", \"secret\"]");
+        assert!(closed.checked().is_err());
+        let read = "select * from secret";
+        let refusal = query(&closed.attempt(), read, Vec::new())
+            .await
+            .unwrap_err();
         assert!(
-            why.contains("flowweaver.toml needs under [databases.shop] mode = \"read-write\""),
-            "{why}"
-        );
-        assert!(why.contains("[\"secret\"]"), "{why}");
-        let never = query(&capped, "select load_extension('x')", Vec::new()).await;
-        let refusal = never.unwrap_err();
-        assert_eq!(refusal.code, "sql.denied");
-        assert!(
-            refusal.message.contains("no grant would allow this"),
+            refusal.message.contains("the operator's settings do not"),
             "{refusal}"
         );
         assert!(!refusal.message.contains("[[job.task.sql]]"), "{refusal}");
+        let error = closed.checked().unwrap_err();
+        assert!(error.contains("does not open table `secret`"), "{error}");
+        let refusal = execute(&closed.attempt(), delete, Vec::new())
+            .await
+            .unwrap_err();
+        let open = closed.pasted(&refusal);
+        assert_eq!(execute(&open.attempt(), delete, Vec::new()).await, Ok(1));
     }
+}
+
+#[tokio::test]
+async fn a_denial_that_no_line_cures_says_so() {
+    for &kind in KINDS {
+        let world = World::new(kind);
+        let writer = Written::new(world.settings(), "read-write", "[\"product\"]");
+        let attempt = writer.attempt();
+        let never = query(&attempt, "select load_extension('x')", Vec::new()).await;
+        teaches_no_line(&never.unwrap_err(), "no wider grant would allow this");
+        // A clause's name is the statement's to change.
+        let named = "with product as (select 1 as id) select id from product";
+        let refusal = query(&attempt, named, Vec::new()).await.unwrap_err();
+        teaches_no_line(&refusal, "name the WITH clause otherwise");
+        let renamed = named.replace("product", "only_one");
+        assert!(query(&attempt, &renamed, Vec::new()).await.is_ok());
+    }
+    let world = World::new(Kind::Sqlite);
+    let locking = "select id from product for update";
+    for mode in ["read", "read-write"] {
+        let written = Written::new(world.settings(), mode, "[\"product\"]");
+        let refusal = query(&written.attempt(), locking, Vec::new()).await;
+        teaches_no_line(&refusal.unwrap_err(), "SQLite has no FOR UPDATE");
+    }
+}
+
+#[tokio::test]
+async fn a_function_in_from_needs_no_grant_and_a_table_of_its_name_does() {
+    let world = World::new(Kind::Sqlite);
+    let statement =
+        "select sum(e.value) from product, json_each('[1, 2]') as e where e.type = 'integer'";
+    let written = Written::new(world.settings(), "read", "[\"product\"]");
+    let sum = query(&written.attempt(), statement, Vec::new()).await;
+    assert_eq!(
+        sum,
+        Ok(vec![vec![flowweaver::broker::sql::Value::Int64(6)]])
+    );
+    world.owner("create table json_each (word)");
+    let attempt = written.attempt();
+    let refusal = query(&attempt, "select word from json_each", Vec::new()).await;
+    assert_eq!(refusal.unwrap_err().code, "sql.denied");
+    // The name is the table's from now on, as SQLite reads it.
+    let refusal = query(&attempt, statement, Vec::new()).await.unwrap_err();
+    assert_eq!(refusal.code, "sql.invalid", "{refusal}");
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flowweaver::broker::sql::Value;
+use flowweaver::broker::settings::{BrokerError, BrokerSettings};
+use flowweaver::broker::sql::{DatabaseError, Own, Value};
 use flowweaver::id::OrganizationId;
 use flowweaver::workflow::grant::SqlMode;
 
 use crate::broker_world::*;
+use crate::pasted::*;
 use crate::world::*;
 
 /// The code of a statement, tried as a query and as a change; both are recorded.
@@ -20,6 +22,25 @@ async fn refused(attempt: &Attempt, statement: &str) -> [String; 2] {
     let recorded: Vec<_> = calls.iter().map(|call| call.outcome.clone()).collect();
     assert_eq!(recorded, ["ok", &codes[0], "ok", &codes[1]], "{statement}");
     codes
+}
+
+/// Each statement is refused, those of the server's own language too.
+async fn all_refused(
+    world: &World,
+    attempt: &Attempt,
+    common: &[&str],
+    (postgres, mariadb): (&[&str], &[&str]),
+) {
+    let own = match world.raw {
+        Raw::Postgres(_) => postgres,
+        Raw::MariaDb(_) => mariadb,
+    };
+    for statement in common.iter().chain(own) {
+        for code in refused(attempt, statement).await {
+            let is_refused = ["sql.denied", "sql.invalid"].contains(&code.as_str());
+            assert!(is_refused, "{statement}: {code}");
+        }
+    }
 }
 
 async fn kinds(world: World) {
@@ -75,18 +96,7 @@ async fn kinds(world: World) {
         "replace into product_review (id) values (1)",
         "show tables",
     ];
-    let own: &[&str] = match world.raw {
-        Raw::Postgres(_) => &postgres,
-        Raw::MariaDb(_) => &mariadb,
-    };
-    for statement in common.iter().chain(own) {
-        for code in refused(&attempt, statement).await {
-            assert!(
-                ["sql.denied", "sql.invalid"].contains(&code.as_str()),
-                "{statement}: {code}"
-            );
-        }
-    }
+    all_refused(&world, &attempt, &common, (&postgres, &mariadb)).await;
     assert_eq!(
         world
             .raw
@@ -137,18 +147,7 @@ async fn tables(world: World) {
         "select * from performance_schema.threads",
         "update product_review, secret set name = word",
     ];
-    let own: &[&str] = match world.raw {
-        Raw::Postgres(_) => &postgres,
-        Raw::MariaDb(_) => &mariadb,
-    };
-    for statement in common.iter().chain(own) {
-        for code in refused(&attempt, statement).await {
-            assert!(
-                ["sql.denied", "sql.invalid"].contains(&code.as_str()),
-                "{statement}: {code}"
-            );
-        }
-    }
+    all_refused(&world, &attempt, &common, (&postgres, &mariadb)).await;
     assert_eq!(
         world
             .raw
@@ -233,4 +232,74 @@ async fn long(world: World) {
 #[tokio::test]
 async fn what_takes_too_long_or_is_given_up_leaves_the_database_as_it_was() {
     on_both(long).await;
+}
+
+async fn store(world: World) {
+    let shop = schema(&world).await;
+    let mut url = url::Url::parse(&world.url).unwrap();
+    let start = |own: &url::Url, tables: Option<Vec<String>>| {
+        let mut settings = world.settings();
+        settings.tables = tables;
+        let settings = BrokerSettings {
+            databases: vec![settings],
+            own: Own {
+                files: Vec::new(),
+                url: Some(own.to_string().into()),
+            },
+            ..BrokerSettings::default()
+        };
+        try_broker(settings)
+    };
+    if matches!(world.raw, Raw::Postgres(_)) {
+        // The store in another schema of the same database: the database is refused.
+        url.set_query(Some("options[search_path]=shop"));
+        let refused = start(&url, None).map(drop);
+        assert!(
+            matches!(refused, Err(BrokerError::Database(DatabaseError::Own(_)))),
+            "{refused:?}"
+        );
+        // In another database of the server: its schema's name is refused here too.
+        url.set_path("/postgres");
+    } else {
+        url.set_path(&shop);
+    }
+    let own = format!("{shop}.sale");
+    let refused = start(&url, Some(vec![own.clone()])).map(drop);
+    assert!(
+        matches!(
+            refused,
+            Err(BrokerError::Database(DatabaseError::OwnTable { .. }))
+        ),
+        "{refused:?}"
+    );
+    let broker = start(&url, None).unwrap();
+    let mut spellings = vec![own.clone()];
+    // Whether case counts is a setting of the server.
+    spellings.extend(matches!(world.raw, Raw::MariaDb(_)).then(|| own.to_uppercase()));
+    for own in spellings {
+        let grants = grants(SqlMode::ReadWrite, &[&own, "product_review"]);
+        let attempt = attempt_of(&broker, identity(), grants);
+        let statement = format!("select id from {own}");
+        let refusal = rows(&attempt, &statement, vec![]).await.unwrap_err();
+        teaches_no_line(
+            &refusal,
+            "of the daemon's own store, which no task may reach",
+        );
+        let delete = format!("delete from {own}");
+        let refusal = execute(&attempt, &delete, vec![]).await.unwrap_err();
+        teaches_no_line(
+            &refusal,
+            "of the daemon's own store, which no task may reach",
+        );
+        let usual = rows(&attempt, "select id from product_review", vec![]).await;
+        assert_eq!(usual.unwrap().len(), 2);
+    }
+    drop_schema(&world, &shop).await;
+}
+
+/// Attack: a grant of `schema.table` that names the daemon's own store, in the same database or beside it. Refused at
+/// start where the operator wrote it, denied where a workflow did.
+#[tokio::test]
+async fn the_stores_tables_are_reached_by_no_name() {
+    on_both(store).await;
 }

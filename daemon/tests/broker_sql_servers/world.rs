@@ -188,3 +188,23 @@ pub async fn execute(
 pub fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
+
+/// A second schema, which on MariaDB is a database.
+pub async fn schema(world: &World) -> String {
+    let url = url::Url::parse(&world.url).unwrap();
+    let name = match world.raw {
+        Raw::Postgres(_) => "shop".to_owned(),
+        Raw::MariaDb(_) => format!("{}_shop", &url.path()[1..]),
+    };
+    let made = format!(
+        "create schema {name}; create table {name}.sale (id int); insert into {name}.sale values (7)"
+    );
+    world.raw.run(&made).await;
+    name
+}
+
+pub async fn drop_schema(world: &World, name: &str) {
+    if matches!(world.raw, Raw::MariaDb(_)) {
+        world.raw.run(&format!("drop schema {name}")).await;
+    }
+}

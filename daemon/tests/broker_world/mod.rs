@@ -14,7 +14,7 @@ use flowweaver::broker::http::Hosts;
 use flowweaver::broker::identity::AttemptIdentity;
 use flowweaver::broker::journal::{HostCall, Journal};
 use flowweaver::broker::secret::{SecretSources, Secrets};
-use flowweaver::broker::settings::BrokerSettings;
+use flowweaver::broker::settings::{BrokerError, BrokerSettings};
 use flowweaver::broker::{AttemptScope, Broker, BrokerCtx};
 use flowweaver::clock::{Clock, SystemClock, Timestamp};
 use flowweaver::id::{
@@ -77,13 +77,18 @@ pub fn broker(settings: BrokerSettings, secrets: &[(&str, &str)]) -> Arc<Broker>
         ..SecretSources::default()
     };
     let secrets = Secrets::load(sources).unwrap();
-    Broker::new(
-        settings,
-        secrets,
-        Arc::new(Keys::default()),
-        Arc::new(SystemClock),
-    )
-    .unwrap()
+    start(settings, secrets).unwrap()
+}
+
+/// A broker without secrets, or why its settings cannot be used.
+pub fn try_broker(settings: BrokerSettings) -> Result<Arc<Broker>, BrokerError> {
+    let secrets = Secrets::load(SecretSources::default()).unwrap();
+    start(settings, secrets)
+}
+
+fn start(settings: BrokerSettings, secrets: Secrets) -> Result<Arc<Broker>, BrokerError> {
+    let (keys, clock) = (Arc::new(Keys::default()), Arc::new(SystemClock));
+    Broker::new(settings, secrets, keys, clock)
 }
 
 pub fn attempt_of(broker: &Arc<Broker>, identity: AttemptIdentity, grants: Grants) -> Attempt {

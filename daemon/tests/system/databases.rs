@@ -279,3 +279,85 @@ fn etl_copies_a_day_in_one_transaction_and_a_repetition_changes_nothing() {
         );
     }
 }
+
+/// A workflow of one task that orders something, once.
+const ORDER: &str = r#"flowweaver = 1
+name = "order"
+
+[[job]]
+name = "only"
+
+[[job.task]]
+name = "place"
+uses = "sql-query"
+
+[job.task.with]
+database = "shop"
+statement = "insert into purchase (note) select repeat('x', 2000) returning purchase_id, note"
+mode = "one"
+once = true
+
+[[job.task.sql]]
+database = "shop"
+mode = "read-write"
+tables = ["purchase", "flowweaver_once"]
+"#;
+
+#[test]
+fn what_sql_query_does_once_is_done_once_whatever_happens_after_it_and_whoever_reruns_it() {
+    let Some(shop) = Database::make(
+        Kind::Postgres,
+        &[
+            "create table purchase (purchase_id bigint generated always as identity primary key, note text not null)",
+            "create table flowweaver_once (idempotency_key text not null, effect text not null, result text, \
+             done_at timestamptz not null default now(), primary key (idempotency_key, effect))",
+        ],
+    ) else {
+        return;
+    };
+    let databases = format!(
+        "\n[databases.shop]\nurl = \"{}\"\nmode = \"read-write\"\n",
+        shop.url()
+    );
+    let Some((mut rig, _world)) = rig_with("etl", &["sql-query", "json-transform"], &databases)
+    else {
+        return;
+    };
+    std::fs::remove_file(rig.path("flows/etl.toml")).unwrap();
+    rig.write("flows/order.toml", ORDER);
+    let small = "\n[limits]\noutput = \"1 KiB\"\n";
+    rig.settings(small);
+    rig.start();
+    let purchases = || shop.lines("select purchase_id::text from purchase order by purchase_id");
+
+    // The attempt fails after its change is durable: what it answers is larger than an output may be.
+    let failed = rig.run("order", &[]);
+    assert_eq!(
+        failure(&failed, "place")["code"],
+        "limit.output",
+        "{failed:#}"
+    );
+    assert_eq!(purchases(), ["1"]);
+
+    rig.stop();
+    rig.edit_settings(|text| text.replace(small, ""));
+    rig.start();
+    rig.newer_is_live("order", &failed["version"]);
+    let id = failed["id"].as_str().unwrap();
+    let again = rig.rerun(id, &["--newest"]);
+    assert_eq!(again["status"], "succeeded", "{again:#}");
+    assert_eq!(output(&again, "place")["already_done"], true);
+    assert_eq!(output(&again, "place")["row"]["purchase_id"], 1);
+    let from_it = rig.rerun(again["id"].as_str().unwrap(), &["--from", "place"]);
+    assert_eq!(
+        output(&from_it, "place")["already_done"],
+        true,
+        "{from_it:#}"
+    );
+    assert_eq!(purchases(), ["1"]);
+
+    // Another run is another order.
+    let other = rig.run("order", &[]);
+    assert_eq!(output(&other, "place")["already_done"], false, "{other:#}");
+    assert_eq!(purchases(), ["1", "2"]);
+}

@@ -27,8 +27,12 @@
 //!
 //! Parameters are marked as the database does it: `?` on SQLite and MariaDB, `$1` on PostgreSQL. An attempt
 //! has one transaction at a time, which does one thing at a time: the rows of a query in it are read to
-//! their end (`.all()`), or dropped, before its next statement. A transaction that waits long for its task is
-//! rolled back by the host (`sql.closed`): slow work belongs before it or after it.
+//! their end (`.all()`), or dropped, before its next statement. After a statement or a batch of it has
+//! failed, it goes on without that on SQLite and MariaDB, and is given up as a whole on PostgreSQL
+//! (`sql.25P02`). A transaction that waits long for its task is rolled back by the host (`sql.closed`): slow
+//! work belongs before it or after it.
+//!
+//! MariaDB's `json` columns come as [`Value::Text`]: the type is text with a check there.
 //!
 //! A task may be tried again after its transaction was committed; [`Database::once`] keeps its effect from
 //! happening twice.

@@ -1,5 +1,5 @@
 //! Runs one statement on a granted database, or several in one transaction: what goes in, what comes out, and what
-//! each mode expects of a result. How values travel is in `value`.
+//! each mode expects of a result. Nothing is durable before that is known. How values travel is in `value`.
 
 mod value;
 
@@ -34,6 +34,10 @@ struct Input {
     /// Several statements, committed together or not at all.
     #[serde(default)]
     statements: Vec<Step>,
+    /// Whether all of it is done once, however often the task is tried or rerun. The database has the table
+    /// `flowweaver_once` then, and the grant names it.
+    #[serde(default)]
+    once: bool,
 }
 
 /// One of several statements.
@@ -90,10 +94,12 @@ struct Output {
     truncated: bool,
     /// With `statements`: what each of them answered, in order.
     results: Vec<Answer>,
+    /// With `once`: whether an earlier attempt had done it; everything above is what that one was answered.
+    already_done: bool,
 }
 
 /// What one of several statements answered; the fields are those of the output.
-#[derive(Default, serde::Serialize, schemars::JsonSchema)]
+#[derive(Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 struct Answer {
     rows: Vec<Map<String, Value>>,
     row: Option<Map<String, Value>>,
@@ -106,26 +112,54 @@ fn thousand() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(999)
 }
 
+/// The name of what this task does under its idempotency key.
+const EFFECT: &str = "sql-query";
+
 /// Runs statements on a granted database.
 #[task(requires("sql"))]
 fn run(input: Input, cx: &Context) -> Result<Output> {
+    // All parameters are read first: a mistake in the last should not cost a transaction.
+    let (statements, is_one) = read(&input)?;
+    let database = Database::open(&input.database)?;
     let max_rows = usize::try_from(input.max_rows.get()).unwrap_or(usize::MAX);
-    match (input.statement, input.statements.is_empty()) {
+    let all = |transaction: &Transaction| {
+        if is_one {
+            let target = Target::Transaction(transaction);
+            let run = |statement: &Statement<'_>| statement.run(&target, max_rows);
+            statements.iter().map(run).collect()
+        } else {
+            in_turn(&statements, transaction, max_rows, cx)
+        }
+    };
+    if input.once {
+        let done = database.once(cx, EFFECT, all)?;
+        let already_done = !done.is_new();
+        return Ok(output(done.into_result(), is_one, already_done));
+    }
+    let answers = match statements.as_slice() {
+        [one] if is_one && !one.is_judged_after_a_change() => {
+            vec![one.run(&Target::Database(&database), max_rows)?]
+        }
+        _ => database.transaction(all)?,
+    };
+    Ok(output(answers, is_one, false))
+}
+
+/// The statements, and whether it is the one of `statement`.
+fn read(input: &Input) -> Result<(Vec<Statement<'_>>, bool)> {
+    match (&input.statement, input.statements.is_empty()) {
         (Some(text), true) => {
-            let statement = Statement::read(&text, &input.parameters, input.mode, "parameters")?;
-            let database = Database::open(&input.database)?;
-            let answer = statement.run(&Target::Database(&database), max_rows)?;
-            Ok(Output {
-                rows: answer.rows,
-                row: answer.row,
-                value: answer.value,
-                affected: answer.affected,
-                truncated: answer.truncated,
-                results: Vec::new(),
-            })
+            let one = Statement::read(text, &input.parameters, input.mode, "parameters")?;
+            Ok((vec![one], true))
         }
         (None, false) if input.parameters.is_empty() && input.mode == Mode::default() => {
-            together(&input.database, &input.statements, max_rows, cx)
+            let mut several = Vec::with_capacity(input.statements.len());
+            for (at, step) in input.statements.iter().enumerate() {
+                let place = format!("statements[{at}].parameters");
+                let (text, parameters) = (&step.statement, &step.parameters);
+                several.push(Statement::read(text, parameters, step.mode, &place)?);
+            }
+            Ok((several, false))
         }
         (None, false) => Err(Error::permanent(
             "input.invalid",
@@ -138,38 +172,45 @@ fn run(input: Input, cx: &Context) -> Result<Output> {
     }
 }
 
-/// Runs all statements in one transaction.
-fn together(name: &str, steps: &[Step], max_rows: usize, cx: &Context) -> Result<Output> {
-    // All parameters are read first: a mistake in the last should not cost a transaction.
-    let mut statements = Vec::with_capacity(steps.len());
-    for (at, step) in steps.iter().enumerate() {
-        let place = format!("statements[{at}].parameters");
-        statements.push(Statement::read(
-            &step.statement,
-            &step.parameters,
-            step.mode,
-            &place,
-        )?);
-    }
-    let database = Database::open(name)?;
+/// Runs several statements, one after the other.
+fn in_turn(
+    statements: &[Statement<'_>],
+    transaction: &Transaction,
+    max_rows: usize,
+    cx: &Context,
+) -> Result<Vec<Answer>> {
     let total = u64::try_from(statements.len()).ok();
-    let results = database.transaction(|transaction| {
-        let mut results = Vec::with_capacity(statements.len());
-        for (at, statement) in statements.iter().enumerate() {
-            let answer = statement
-                .run(&Target::Transaction(transaction), max_rows)
-                .map_err(|error| error.context(format!("statements[{at}]")))?;
-            results.push(answer);
-            cx.progress(at as u64 + 1, total, "");
-        }
-        Ok(results)
-    })?;
-    Ok(Output {
-        affected: results.iter().map(|answer| answer.affected).sum(),
-        truncated: results.iter().any(|answer| answer.truncated),
-        results,
+    let mut answers = Vec::with_capacity(statements.len());
+    for (at, statement) in statements.iter().enumerate() {
+        let answer = statement
+            .run(&Target::Transaction(transaction), max_rows)
+            .map_err(|error| error.context(format!("statements[{at}]")))?;
+        answers.push(answer);
+        cx.progress(at as u64 + 1, total, "");
+    }
+    Ok(answers)
+}
+
+fn output(mut answers: Vec<Answer>, is_one: bool, already_done: bool) -> Output {
+    if is_one {
+        let one = answers.pop().unwrap_or_default();
+        return Output {
+            rows: one.rows,
+            row: one.row,
+            value: one.value,
+            affected: one.affected,
+            truncated: one.truncated,
+            results: Vec::new(),
+            already_done,
+        };
+    }
+    Output {
+        affected: answers.iter().map(|answer| answer.affected).sum(),
+        truncated: answers.iter().any(|answer| answer.truncated),
+        results: answers,
+        already_done,
         ..Output::default()
-    })
+    }
 }
 
 /// Where a statement runs.
@@ -219,6 +260,12 @@ impl<'a> Statement<'a> {
         Ok(Statement { text, mode, lists })
     }
 
+    /// Whether it may change rows and answers some: alone, such a change would be durable before it is known
+    /// whether its rows are what the mode expects.
+    fn is_judged_after_a_change(&self) -> bool {
+        matches!(self.mode, Mode::Rows | Mode::One | Mode::Value) && may_change(self.text)
+    }
+
     fn run(&self, target: &Target<'_>, max_rows: usize) -> Result<Answer> {
         let parameters = self.lists.first().map(Vec::as_slice).unwrap_or_default();
         let mut answer = Answer::default();
@@ -258,6 +305,14 @@ impl<'a> Statement<'a> {
         }
         Ok(answer)
     }
+}
+
+/// Whether a statement may change rows. One that does has one of these words; one that has it for another reason
+/// loses nothing by running in a transaction.
+fn may_change(text: &str) -> bool {
+    const WORDS: [&str; 4] = ["delete", "insert", "replace", "update"];
+    text.split(|letter: char| !letter.is_ascii_alphabetic() && letter != '_')
+        .any(|word| WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)))
 }
 
 /// The rows, if every column has a name of its own: of two `id` an object could keep only one.

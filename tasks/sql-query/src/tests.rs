@@ -104,12 +104,52 @@ fn a_typed_parameter_out_of_shape_is_refused() {
         json!({ "timestamp": "2026-11-22T10" }),
         json!({ "timestamp": "2026-11-22T10:00:00+0900" }),
         json!({ "timestamp": 1_700_000_000 }),
+        json!({ "timestamp": "2026-13-45" }),
+        json!({ "timestamp": "2026-00-10" }),
+        json!({ "timestamp": "2026-02-29" }),
+        json!({ "timestamp": "1900-02-29T00:00:00Z" }),
+        json!({ "timestamp": "2026-04-31 10:00" }),
+        json!({ "timestamp": "24:00" }),
+        json!({ "timestamp": "10:60:00" }),
+        json!({ "timestamp": "2026-11-22T10:00:60Z" }),
+        json!({ "timestamp": "2026-11-22T10:00:00+24:00" }),
+        json!({ "timestamp": "2026-11-22T10:00:00-09:60" }),
         json!({ "uuid": "5e5e5e5e" }),
         json!({ "uuid": "5e5e5e5e-5e5e-5e5e-5e5e-5e5e5e5e5e5g" }),
         json!({ "blob_base64": "%%" }),
     ] {
         let asked = json!({ "database": "shop", "statement": "a", "parameters": [parameter] });
         assert_eq!(ask(asked).unwrap_err().code, "input.invalid", "{parameter}");
+    }
+}
+
+#[test]
+fn a_day_that_the_calendar_has_not_is_refused_with_the_parameters_name() {
+    let world = World::new();
+    let asked = json!({
+        "database": "shop", "statement": "a", "parameters": [1, { "timestamp": "2026-13-45" }],
+    });
+    let error = ask(asked).unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("input.invalid", false)
+    );
+    assert_eq!(
+        error.message,
+        "`parameters[1]`: `2026-13-45`: the calendar has no such day"
+    );
+    assert!(world.statements().is_empty());
+    world.database("shop").when("*").rows(&["n"], Vec::new());
+    for real in [
+        "2024-02-29",
+        "2000-02-29T23:59:59.999Z",
+        "2026-12-31 00:00",
+        "23:59:59",
+        "2026-11-22T10:00:00-23:59",
+    ] {
+        let parameters = json!([{ "timestamp": real }]);
+        let asked = json!({ "database": "shop", "statement": "a", "parameters": parameters });
+        assert!(ask(asked).is_ok(), "{real}");
     }
 }
 
@@ -281,6 +321,139 @@ fn several_statements_are_committed_together_or_not_at_all() {
     );
     assert_eq!(output["results"][1]["value"], 5);
     assert_eq!(texts(&world).last().map(String::as_str), Some("commit"));
+}
+
+#[test]
+fn a_change_whose_rows_do_not_fit_is_undone() {
+    let world = World::new();
+    let shop = world.database("shop");
+    let two = vec![vec![Sql::Int64(1)], vec![Sql::Int64(2)]];
+    shop.when("* returning id").rows(&["id"], two);
+    shop.when("* returning id, id")
+        .rows(&["id", "id"], vec![vec![Sql::Int64(1), Sql::Int64(1)]]);
+    for (change, mode, code) in [
+        (
+            "insert into t values (1), (2) returning id",
+            "one",
+            "rows.many",
+        ),
+        ("UPDATE t set a = 1 returning id", "value", "rows.many"),
+        ("delete from t returning id, id", "rows", "columns.twice"),
+        ("delete from t returning id, id", "value", "columns.many"),
+        (
+            "with w(a) as (select 1)insert into t select a from w returning id",
+            "one",
+            "rows.many",
+        ),
+    ] {
+        let before = texts(&world).len();
+        let asked = json!({ "database": "shop", "statement": change, "mode": mode });
+        assert_eq!(ask(asked).unwrap_err().code, code, "{change}");
+        assert_eq!(
+            texts(&world)[before..],
+            ["begin", change, "rollback"],
+            "{change}"
+        );
+    }
+}
+
+#[test]
+fn a_change_is_committed_after_its_rows_were_read_and_a_query_needs_no_transaction() {
+    let world = World::new();
+    let shop = world.database("shop");
+    let rows = || (0..3).map(|n| vec![Sql::Int64(n)]).collect::<Vec<_>>();
+    shop.when("insert * returning id").rows(&["id"], rows());
+    shop.when("select *").rows(&["id"], rows());
+    let change = "insert into t select id from s returning id";
+    let asked = json!({ "database": "shop", "statement": change, "max_rows": 2 });
+    let output = ask(asked).unwrap();
+    assert_eq!(output["rows"], json!([{ "id": 0 }, { "id": 1 }]));
+    assert_eq!(output["truncated"], true);
+    assert_eq!(texts(&world), ["begin", change, "commit"]);
+
+    let query = "select id from t where last_update > 3";
+    ask(json!({ "database": "shop", "statement": query })).unwrap();
+    assert_eq!(texts(&world)[3..], [query]);
+}
+
+#[test]
+fn what_is_done_once_is_not_done_again_by_the_next_attempt() {
+    let world = World::new();
+    let shop = world.database("shop");
+    shop.when("insert into orders *")
+        .rows(&["id"], vec![vec![Sql::Int64(7)]]);
+    shop.when("update stock *").affected(3);
+    let made = || {
+        let is_made = |text: &String| text.starts_with("insert into orders");
+        texts(&world).into_iter().filter(is_made).count()
+    };
+    let one = json!({
+        "database": "shop", "statement": "insert into orders values (1) returning id", "mode": "value", "once": true,
+    });
+    let first = ask(one.clone()).unwrap();
+    assert_eq!(
+        (&first["value"], &first["already_done"]),
+        (&json!(7), &json!(false))
+    );
+    let again = ask(one).unwrap();
+    assert_eq!(
+        (&again["value"], &again["already_done"]),
+        (&json!(7), &json!(true))
+    );
+    assert_eq!(made(), 1);
+
+    world.context(|facts| facts.idempotency_key = "f".repeat(64));
+    let several = json!({ "database": "shop", "once": true, "statements": [
+        { "statement": "insert into orders values (1) returning id", "mode": "one" },
+        { "statement": "update stock set n = 0" },
+    ] });
+    let first = ask(several.clone()).unwrap();
+    assert_eq!(
+        (&first["affected"], &first["already_done"]),
+        (&json!(3), &json!(false))
+    );
+    let again = ask(several).unwrap();
+    assert_eq!(again["already_done"], true);
+    assert_eq!(again["results"], first["results"]);
+    assert_eq!(again["affected"], 3);
+    assert_eq!(made(), 2);
+}
+
+#[test]
+fn what_failed_is_not_taken_for_done() {
+    let world = World::new();
+    let shop = world.database("shop");
+    shop.when("insert into orders *").affected(1);
+    shop.when("update stock *")
+        .error(Error::retryable("sql.40001", "try again"))
+        .affected(1);
+    let asked = json!({ "database": "shop", "once": true, "statements": [
+        { "statement": "insert into orders values (1)" },
+        { "statement": "update stock set n = 0" },
+    ] });
+    let error = ask(asked.clone()).unwrap_err();
+    assert_eq!((error.code.as_str(), error.retryable), ("sql.40001", true));
+    assert!(error.message.starts_with("statements[1]: "), "{error}");
+    assert_eq!(texts(&world).last().map(String::as_str), Some("rollback"));
+    let output = ask(asked).unwrap();
+    assert_eq!(
+        (&output["affected"], &output["already_done"]),
+        (&json!(2), &json!(false))
+    );
+}
+
+#[test]
+fn a_result_too_large_to_keep_leaves_nothing_done() {
+    let world = World::new();
+    let long = vec![vec![Sql::Text("x".repeat(70_000))]];
+    world
+        .database("shop")
+        .when("insert into orders *")
+        .rows(&["note"], long);
+    let change = "insert into orders values (1) returning note";
+    let error = ask(json!({ "database": "shop", "statement": change, "once": true })).unwrap_err();
+    assert_eq!(error.code, "sql.value");
+    assert_eq!(texts(&world).last().map(String::as_str), Some("rollback"));
 }
 
 #[test]

@@ -81,10 +81,8 @@ fn typed(kind: &str, value: &Value) -> Result<sql::Value, String> {
         },
         "timestamp" => {
             let text = text()?;
-            let wrong = || format!("`{text}` is not a date, time or both, as RFC 3339 has them");
-            is_time(text)
-                .then(|| sql::Value::Timestamp(text.to_owned()))
-                .ok_or_else(wrong)
+            check_time(text)?;
+            Ok(sql::Value::Timestamp(text.to_owned()))
         }
         "uuid" => {
             let text = text()?.to_ascii_lowercase();
@@ -109,8 +107,8 @@ fn is_decimal(text: &str) -> bool {
     all(whole) && all(fraction)
 }
 
-/// Whether it looks like a date, a time of day or both. Whether the day exists is the database's to say.
-fn is_time(text: &str) -> bool {
+/// Whether it has the form of a date, a time of day or both.
+fn is_like_a_time(text: &str) -> bool {
     let shape: String = text
         .chars()
         .map(|letter| if letter.is_ascii_digit() { '0' } else { letter })
@@ -128,6 +126,57 @@ fn is_time(text: &str) -> bool {
         .strip_prefix('.')
         .map_or(rest, |rest| rest.trim_start_matches('0'));
     matches!(rest, "") || (date && matches!(rest, "Z" | "z" | "+00:00" | "-00:00"))
+}
+
+/// A day of the calendar, a time of day or both, as RFC 3339 has them. SQLite would keep any text, and the others would
+/// not say which parameter is wrong.
+fn check_time(text: &str) -> Result<(), String> {
+    if !is_like_a_time(text) {
+        return Err(format!(
+            "`{text}` is not a date, time or both, as RFC 3339 has them"
+        ));
+    }
+    let number = |from: usize, to: usize| -> u32 {
+        let digits = text.get(from..to).unwrap_or_default();
+        digits.parse().unwrap_or(u32::MAX)
+    };
+    let has_date = text.get(4..5) == Some("-");
+    if has_date {
+        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+        if !(1..=days(year, month)).contains(&day) {
+            return Err(format!("`{text}`: the calendar has no such day"));
+        }
+    }
+    let clock = if has_date { 11 } else { 0 };
+    if text.len() <= clock {
+        return Ok(());
+    }
+    let has_seconds = text.get(clock + 5..clock + 6) == Some(":");
+    let second = if has_seconds {
+        number(clock + 6, clock + 8)
+    } else {
+        0
+    };
+    if number(clock, clock + 2) > 23 || number(clock + 3, clock + 5) > 59 || second > 59 {
+        return Err(format!("`{text}`: no day has such a time"));
+    }
+    let offset = text.rfind(['+', '-']).filter(|at| *at > clock);
+    if offset.is_some_and(|at| number(at + 1, at + 3) > 23 || number(at + 4, at + 6) > 59) {
+        return Err(format!("`{text}`: there is no such offset"));
+    }
+    Ok(())
+}
+
+/// How many days a month has; none if there is no such month.
+fn days(year: u32, month: u32) -> u32 {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap => 29,
+        2 => 28,
+        _ => 0,
+    }
 }
 
 fn is_uuid(text: &str) -> bool {

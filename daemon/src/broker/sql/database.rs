@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::own::Own;
 use super::policy::{Allowed, Dialect, table_name};
-use super::server::Finding;
-use super::session::Session;
+use super::server::{Beside as _, Finding};
+use super::session::{Session, TimeLimit};
 use super::{mariadb, postgres, sqlite};
 use crate::broker::error::Refusal;
 use crate::id::{DatabaseName, OrganizationId};
@@ -70,6 +70,16 @@ pub enum DatabaseError {
     /// Two databases have one name.
     #[error("[databases.{0}] is written twice")]
     Twice(DatabaseName),
+    /// It opens a table of the daemon's own store.
+    #[error(
+        "[databases.{name}] tables: `{table}` is of the daemon's own store, which no task may reach"
+    )]
+    OwnTable {
+        /// The database.
+        name: DatabaseName,
+        /// The table.
+        table: String,
+    },
     /// It is the daemon's own store.
     #[error("[databases.{0}] url: this is the daemon's own store, which no task may reach")]
     Own(DatabaseName),
@@ -158,6 +168,8 @@ pub(super) struct Database {
     pub(super) connections: Arc<Semaphore>,
     pub(super) mode: SqlMode,
     pub(super) tables: Option<BTreeSet<String>>,
+    /// The name of the daemon's own schema, if its tables could be named from here.
+    own_schema: Option<String>,
     organizations: Option<BTreeSet<OrganizationId>>,
 }
 
@@ -178,8 +190,10 @@ impl Databases {
                 let normal = |table: &String| table_name(target.dialect(), table);
                 tables.iter().filter_map(normal).collect()
             });
+            let own_schema = own.schema(target.dialect());
             let database = Database {
                 name: name.clone(),
+                own_schema,
                 target,
                 timeout: database.timeout,
                 connections: Arc::new(Semaphore::new(database.connections)),
@@ -187,6 +201,15 @@ impl Databases {
                 tables,
                 organizations: database.organizations,
             };
+            if let Some(table) = database
+                .tables
+                .iter()
+                .flatten()
+                .find(|t| database.is_own(t))
+            {
+                let table = table.clone();
+                return Err(DatabaseError::OwnTable { name, table });
+            }
             if by_name.insert(name.clone(), Arc::new(database)).is_some() {
                 return Err(DatabaseError::Twice(name));
             }
@@ -254,13 +277,22 @@ impl Databases {
 }
 
 impl Database {
+    /// How long it may compute for one call.
+    pub(super) fn time(&self) -> TimeLimit {
+        TimeLimit {
+            database: self.name.clone(),
+            most: self.timeout,
+        }
+    }
+
     /// What the grant gives here, within what the operator allows.
     pub(super) fn allowed(&self, grant: &SqlGrant) -> Allowed {
         let dialect = self.target.dialect();
         let granted = grant
             .tables
             .iter()
-            .filter_map(|table| table_name(dialect, table));
+            .filter_map(|table| table_name(dialect, table))
+            .filter(|table| !self.is_own(table));
         let tables = match &self.tables {
             Some(most) => granted.filter(|table| most.contains(table)).collect(),
             None => granted.collect(),
@@ -269,6 +301,16 @@ impl Database {
             dialect,
             mode: self.mode.min(grant.mode),
             tables,
+        }
+    }
+
+    /// Whether a table, in its compared form, stands in the daemon's own schema.
+    pub(super) fn is_own(&self, table: &str) -> bool {
+        let schema = table.split_once('.').map(|(schema, _)| schema);
+        let folded = |name: &str| self.target.dialect().folded(name);
+        match (schema, &self.own_schema) {
+            (Some(schema), Some(own)) => folded(schema) == folded(own),
+            _ => false,
         }
     }
 

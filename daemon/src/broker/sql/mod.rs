@@ -190,7 +190,10 @@ impl Attempt {
             }),
             Err(_) => Err(Refusal::retryable(
                 "sql.connect",
-                format!("all connections to `{}` are in use", database.name),
+                format!(
+                    "all connections to `{0}` are in use, as many as [databases.{0}] has `connections` in flowweaver.toml",
+                    database.name
+                ),
             )),
         }
     }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::policy::{Dialect, written};
+
 /// The daemon's own store.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
@@ -41,6 +43,51 @@ impl Own {
             (None, Some(_)) => false,
             (_, None) => true,
         }
+    }
+
+    /// The schema of the store's tables as a grant on a database of this kind would name it, where it has a name of
+    /// its own. It is refused by that name on every server: what stands between can make two of one.
+    ///
+    /// A MariaDB connection reaches every database of its server by `database.table`. A PostgreSQL connection stays in
+    /// its database, which is refused as a whole; the schema is refused beside that. None where it is `public`.
+    pub(super) fn schema(&self, dialect: Dialect) -> Option<String> {
+        let url = self.url.as_ref()?.expose_secret();
+        let place = Place::of(url)?;
+        match (dialect, place.kind) {
+            (Dialect::MariaDb, Kind::MariaDb) => Some(place.database),
+            (Dialect::Postgres, Kind::Postgres) => {
+                let schema = first_schema(&url::Url::parse(url).ok()?)?;
+                (schema != "public").then(|| written(dialect, &schema))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The first schema of the search path that a PostgreSQL URL asks for: `?options[search_path]=a,b`, or
+/// `?options=-c search_path=a`. The last one counts.
+fn first_schema(url: &url::Url) -> Option<String> {
+    let mut path = None;
+    for (name, value) in url.query_pairs() {
+        if name == "options[search_path]" {
+            path = Some(value.into_owned());
+        } else if name == "options" {
+            let set = value.rsplit_once("search_path=").map(|(_, rest)| rest);
+            let word = set.and_then(|rest| rest.split_whitespace().next());
+            path = word.map(str::to_owned).or(path);
+        }
+    }
+    let path = path?;
+    let first = path.split(',').next()?.trim();
+    match first
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
+        // The name of whoever asks.
+        Some("$user") => Some(percent_decoded(url.username())),
+        Some(exact) => Some(exact.to_owned()),
+        None if first == "$user" => Some(percent_decoded(url.username())),
+        None => Some(first.to_ascii_lowercase()),
     }
 }
 
@@ -110,8 +157,8 @@ impl Place {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        // A MariaDB connection reaches every database of its server by `name.table`, but its policy
-        // never grants one: the connection's own database is what counts.
+        // A MariaDB connection reaches every database of its server by `name.table`: that name is refused in grants,
+        // see `Own::schema`. Here the connection's own database is what counts.
         self.kind == other.kind
             && self.port == other.port
             && self.database == other.database
@@ -198,6 +245,31 @@ mod tests {
         assert!(!store.is_server("mariadb://127.0.0.1:3306/blog"));
         assert!(!Own::default().is_server("postgres://localhost/x"));
         assert!(!own("sqlite:flowweaver.db").is_server("postgres://localhost/x"));
+    }
+
+    #[test]
+    fn the_stores_schema_has_the_name_that_a_grant_would_give_it() {
+        let postgres = |url: &str| own(url).schema(Dialect::Postgres);
+        for (options, schema) in [
+            ("", None),
+            ("?sslmode=disable", None),
+            ("?options[search_path]=public", None),
+            ("?options[search_path]=keep", Some("keep")),
+            ("?options%5Bsearch_path%5D=Keep,public", Some("keep")),
+            ("?options[search_path]=%22Keep%22", Some("\"Keep\"")),
+            ("?options=-c%20search_path=keep%20-c%20x=1", Some("keep")),
+            ("?options=--search_path=keep", Some("keep")),
+            ("?options[search_path]=%22$user%22,public", Some("daemon")),
+            ("?options[search_path]=a&options[search_path]=b", Some("b")),
+        ] {
+            let url = format!("postgres://daemon@localhost/flowweaver{options}");
+            assert_eq!(postgres(&url).as_deref(), schema, "{url}");
+        }
+        let store = own("mysql://root@localhost/flow");
+        assert_eq!(store.schema(Dialect::MariaDb).as_deref(), Some("flow"));
+        assert_eq!(store.schema(Dialect::Postgres), None);
+        assert_eq!(own("sqlite:flow.db").schema(Dialect::MariaDb), None);
+        assert_eq!(Own::default().schema(Dialect::Postgres), None);
     }
 
     #[test]

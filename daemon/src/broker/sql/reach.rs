@@ -72,7 +72,9 @@ impl SqlDatabase {
             let decided = reach.decide(statement, &batch, Wants::Rows, &mut record)?;
             reach.is_lockable(decided.changes)?;
             let place = reach.attempt.place()?;
-            let line = patience.wait(reach.session(false, decided.changes)).await?;
+            // A lock is a change to the database's own session.
+            let writes = decided.changes || decided.locks;
+            let line = patience.wait(reach.session(false, writes)).await?;
             let (rows, messages) = mpsc::channel(1);
             let parameters = batch.into_iter().next().unwrap_or_default();
             let command = Command::Query {
@@ -222,7 +224,7 @@ impl Reach {
         let (mut line, session) = Line::new(Order {
             allowed: self.allowed.clone(),
             limits: shared.limits.clone(),
-            timeout: self.database.timeout,
+            time: self.database.time(),
             transaction,
             writes,
             permit,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::policy::{Allowed, Decided};
 use super::{Column, SqlLimits, Value};
 use crate::broker::error::Refusal;
+use crate::id::DatabaseName;
 
 /// Rows that travel to the guest's side at a time.
 const PORTION_ROWS: usize = 256;
@@ -43,7 +44,8 @@ pub(super) enum Command {
         rows: mpsc::Sender<Message>,
     },
     /// Runs one statement for each list of parameters, all or none: outside a transaction in one of
-    /// its own, inside of one behind a savepoint.
+    /// its own. Inside of one, what a failure leaves is the database's: SQLite and MariaDB undo the batch (a savepoint
+    /// stands before it) and go on with the transaction; PostgreSQL gives the whole transaction up.
     Change {
         /// The statement.
         decided: Decided,
@@ -81,7 +83,7 @@ pub(super) struct Session {
     /// Rows and bytes of one query.
     pub(super) limits: SqlLimits,
     /// How long the database may compute for one command; waiting for the guest does not count.
-    pub(super) timeout: Duration,
+    pub(super) time: TimeLimit,
     /// A transaction of the guest's: the end of `commands` without a commit is a rollback. Otherwise
     /// there is one command, and what it changes is committed with it.
     pub(super) transaction: bool,
@@ -104,6 +106,33 @@ pub(super) struct Session {
 pub(super) struct Permit {
     pub(super) of_attempt: OwnedSemaphorePermit,
     pub(super) of_database: OwnedSemaphorePermit,
+}
+
+/// How long a database may compute for one command, and whose setting that is.
+#[derive(Debug, Clone)]
+pub(super) struct TimeLimit {
+    pub(super) database: DatabaseName,
+    pub(super) most: Duration,
+}
+
+impl TimeLimit {
+    /// The statement's time is up.
+    pub(super) fn over(&self) -> Refusal {
+        self.refusal("the statement took longer")
+    }
+
+    /// Others held a lock for as long as that.
+    pub(super) fn over_waiting(&self) -> Refusal {
+        self.refusal("others had the database locked for longer")
+    }
+
+    fn refusal(&self, what: &str) -> Refusal {
+        let message = format!(
+            "{what} than {:?}, the `timeout` of [databases.{}] in flowweaver.toml",
+            self.most, self.database
+        );
+        Refusal::retryable("sql.timeout", message)
+    }
 }
 
 /// How the guest's side ends a session early, whatever it is doing.
@@ -184,7 +213,7 @@ impl Drop for Line {
 pub(super) struct Order {
     pub(super) allowed: Allowed,
     pub(super) limits: SqlLimits,
-    pub(super) timeout: Duration,
+    pub(super) time: TimeLimit,
     pub(super) transaction: bool,
     pub(super) writes: bool,
     pub(super) permit: Permit,
@@ -200,7 +229,7 @@ impl Line {
         let session = Session {
             allowed: order.allowed,
             limits: order.limits,
-            timeout: order.timeout,
+            time: order.time,
             transaction: order.transaction,
             writes: order.writes,
             stop: stop.clone(),
@@ -286,7 +315,10 @@ impl Patience {
 }
 
 fn out_of_time() -> Refusal {
-    Refusal::retryable("sql.timeout", "the attempt's time is up")
+    Refusal::retryable(
+        "sql.timeout",
+        "the attempt's time is up, the `timeout` of its task",
+    )
 }
 
 /// A query's rows on their way to the guest, in portions and within the limits.

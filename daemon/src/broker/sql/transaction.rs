@@ -329,7 +329,8 @@ impl Watched {
 
     fn too_long(&self) -> Refusal {
         let message = format!(
-            "the transaction waited for more than {:?} and was rolled back; slow work belongs before it or after it",
+            "the transaction waited for more than {:?}, `sql_idle` of [limits] in flowweaver.toml, and was rolled back; \
+             slow work belongs before it or after it",
             self.idle
         );
         Refusal::retryable("sql.closed", message)

@@ -1,11 +1,10 @@
 //! What MariaDB's errors, and sqlx's, mean to a guest. Where the server is and who asks is not said.
 
-use std::time::Duration;
-
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::broker::error::Refusal;
-use crate::broker::sql::server::{Fault, out_of_time, unreachable};
+use crate::broker::sql::server::{Fault, unreachable};
+use crate::broker::sql::session::TimeLimit;
 
 /// What must not be told, and what may.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +23,11 @@ impl Facts<'_> {
     }
 
     /// A statement did not succeed.
-    pub(super) fn fault(&self, error: &sqlx::Error, timeout: Duration) -> Fault {
+    pub(super) fn fault(&self, error: &sqlx::Error, time: &TimeLimit) -> Fault {
         match error {
             sqlx::Error::Database(database) => {
                 match database.try_downcast_ref::<MySqlDatabaseError>() {
-                    Some(error) => self.said(error, timeout),
+                    Some(error) => self.said(error, time),
                     None => Fault::broken(self.lost(&sqlx::Error::WorkerCrashed)),
                 }
             }
@@ -37,7 +36,7 @@ impl Facts<'_> {
         }
     }
 
-    fn said(&self, error: &MySqlDatabaseError, timeout: Duration) -> Fault {
+    fn said(&self, error: &MySqlDatabaseError, time: &TimeLimit) -> Fault {
         let (number, state) = (error.number(), error.code().unwrap_or("HY000"));
         let code = format!("sql.{state}");
         // States are coarse here: most errors are HY000 or 42000, and only the number tells them apart.
@@ -49,7 +48,7 @@ impl Facts<'_> {
         let message = self.scrubbed(error.message());
         match number {
             // Its time is up (ER_STATEMENT_TIMEOUT), or somebody ended it (ER_QUERY_INTERRUPTED, ER_CONNECTION_KILLED).
-            1969 | 1317 | 1927 => Fault::broken(out_of_time(timeout)),
+            1969 | 1317 | 1927 => Fault::broken(time.over()),
             // The server shuts down, or has no place.
             1053 | 1040 | 1203 | 1226 => Fault::broken(unreachable(self.name)),
             _ if state.starts_with("08") => Fault::broken(unreachable(self.name)),

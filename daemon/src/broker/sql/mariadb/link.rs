@@ -20,8 +20,8 @@ use super::parameters::arguments;
 use crate::broker::error::Refusal;
 use crate::broker::sql::policy::Decided;
 use crate::broker::sql::server::{
-    Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, count_columns,
-    count_parameters, unknown_outcome,
+    Beside as _, Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, committed,
+    count_columns, count_parameters,
 };
 use crate::broker::sql::{Column, Value};
 
@@ -48,7 +48,7 @@ pub(super) struct MyLink {
 
 impl MyLink {
     fn fault(&mut self, error: &sqlx::Error) -> Fault {
-        let fault = self.server.facts().fault(error, self.terms.timeout);
+        let fault = self.server.facts().fault(error, &self.terms.time);
         // After a deadlock nothing is left of the transaction.
         self.undone |= fault.refusal.code == "sql.40001";
         fault
@@ -85,7 +85,7 @@ impl MyLink {
     }
 
     fn budget(&self) -> Budget {
-        Budget::new(self.terms.timeout, &self.busy)
+        Budget::new(&self.terms.time, self.terms.time.most, &self.busy)
     }
 
     /// Text of our own, without parameters.
@@ -136,7 +136,7 @@ impl MyLink {
                 Err(error) => {
                     drop(rows);
                     self.streaming = false;
-                    let fault = server.facts().fault(&error, self.terms.timeout);
+                    let fault = server.facts().fault(&error, &self.terms.time);
                     self.undone |= fault.refusal.code == "sql.40001";
                     return Err(self.settle(budget, fault).await);
                 }
@@ -229,8 +229,8 @@ impl Link for MyLink {
             streaming: false,
             undone: false,
         };
-        let statement = terms.timeout.as_secs_f64().max(0.001);
-        let (lock, idle) = (terms.timeout.as_secs().max(1), UNATTENDED_TIME.as_secs());
+        let statement = terms.time.most.as_secs_f64().max(0.001);
+        let (lock, idle) = (terms.time.most.as_secs().max(1), UNATTENDED_TIME.as_secs());
         let (mode, late) = match terms.writes {
             true => ("write", statement),
             false => ("only", statement + UNATTENDED_TIME.as_secs_f64()),
@@ -244,7 +244,7 @@ impl Link for MyLink {
              start transaction read {mode}; \
              select connection_id(), @@max_allowed_packet"
         );
-        let mut budget = Budget::new(CONNECT_TIME, &link.busy);
+        let mut budget = Budget::new(&terms.time, CONNECT_TIME, &link.busy);
         let begun = link.run(&mut budget, begin).await;
         let rows = begun.map_err(|_| super::unreachable(server.name.as_str()))?;
         let row = rows.first();
@@ -329,17 +329,8 @@ impl Link for MyLink {
     async fn commit(&mut self) -> Result<(), Fault> {
         self.alive()?;
         let mut budget = self.budget();
-        // A session that reads has nothing to make durable.
-        let end = if self.terms.writes {
-            "commit"
-        } else {
-            "rollback"
-        };
-        match self.run(&mut budget, end.to_owned()).await {
-            Ok(_) => Ok(()),
-            Err(fault) if fault.broken => Err(Fault::broken(unknown_outcome())),
-            Err(fault) => Err(fault),
-        }
+        let end = self.terms.commit().to_owned();
+        committed(self.run(&mut budget, end).await.map(drop))
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {

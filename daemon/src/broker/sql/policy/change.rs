@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::dialect::Dialect;
-use super::refusal::{denied, read_only};
+use super::refusal::{NO_MERGE, denied, read_only};
 use super::walk::{Step, Walk, absent, not_understood};
 use crate::workflow::grant::SqlMode;
 
@@ -372,7 +372,7 @@ fn kind_denied(statement: &Statement) -> &'static str {
             "a transaction is begun and ended by the calls for it, not by a statement"
         }
         Statement::Explain { .. } | Statement::ExplainTable { .. } => "EXPLAIN is not allowed",
-        Statement::Merge(_) => "MERGE is not allowed; use INSERT … ON CONFLICT",
+        Statement::Merge(_) => NO_MERGE,
         _ => {
             "a task runs SELECT, VALUES and, with mode = \"read-write\", INSERT, UPDATE, DELETE; this statement is of another kind"
         }

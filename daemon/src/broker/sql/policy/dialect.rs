@@ -47,7 +47,7 @@ impl Dialect {
     }
 
     /// Equal for two names that the database, or any setting of it, may take for the same.
-    pub(super) fn folded(self, name: &str) -> String {
+    pub(in super::super) fn folded(self, name: &str) -> String {
         match self {
             Self::Postgres => name.to_owned(),
             Self::Sqlite => name.to_ascii_lowercase(),
@@ -75,18 +75,40 @@ impl Dialect {
 
 /// A table's name, as a grant or an operator's list writes it, in the form that is compared.
 ///
-/// SQLite: the case of ASCII letters does not count, `main.x` is `x`. PostgreSQL: lower case, `public.x`
-/// is `x`; a name that needs quotes for its capitals cannot be granted. MariaDB: exactly as written, since
-/// whether case counts is a setting of the server; `shop.x` is not `x`.
+/// SQLite: the case of ASCII letters does not count, `main.x` is `x`. PostgreSQL: as in a statement, so lower case
+/// unless it stands in double quotes (`"Orders"`, `shop."Orders"`); `public.x` is `x`. MariaDB: exactly as written,
+/// since whether case counts is a setting of the server, and without quotes; `shop.x` is not `x`.
+///
+/// The compared form is itself a name that can be granted: it means the same table again.
 ///
 /// None: a name that is never granted, the database's own tables among them.
 pub fn table_name(dialect: Dialect, text: &str) -> Option<String> {
-    let text = match dialect {
-        Dialect::Sqlite | Dialect::Postgres => text.to_ascii_lowercase(),
-        Dialect::MariaDb => text.to_owned(),
+    let read = |part: &str| match dialect {
+        Dialect::Sqlite => part.to_ascii_lowercase(),
+        Dialect::Postgres => match part
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        {
+            Some(exact) => exact.to_owned(),
+            None => part.to_ascii_lowercase(),
+        },
+        Dialect::MariaDb => part.to_owned(),
     };
-    let parts: Vec<&str> = text.split('.').collect();
+    let parts: Vec<String> = text.split('.').map(read).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     joined(dialect, &parts)
+}
+
+/// A part of a name as a grant writes it: PostgreSQL reads others than these without quotes as another name.
+pub(in super::super) fn written(dialect: Dialect, part: &str) -> String {
+    let is_plain = part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && part
+            .chars()
+            .all(|c| (c.is_alphanumeric() || "_$".contains(c)) && !c.is_ascii_uppercase());
+    if dialect != Dialect::Postgres || is_plain {
+        return part.to_owned();
+    }
+    format!("\"{part}\"")
 }
 
 /// The compared form of a name in one or two parts, each as the database reads it.
@@ -97,10 +119,6 @@ pub(super) fn joined(dialect: Dialect, parts: &[&str]) -> Option<String> {
             && !part.contains(|c: char| c.is_control() || "\"'`[].".contains(c))
     };
     if !parts.iter().all(is_plain) {
-        return None;
-    }
-    // Grants are in lower case, which is what a name without quotes means there.
-    if dialect == Dialect::Postgres && parts.concat().contains(|c: char| c.is_ascii_uppercase()) {
         return None;
     }
     let (schema, table) = match parts {
@@ -117,10 +135,10 @@ pub(super) fn joined(dialect: Dialect, parts: &[&str]) -> Option<String> {
         (Dialect::Sqlite, Some(_)) => None,
         // A name alone is looked up in `pg_catalog` first, and all of its names begin so.
         (Dialect::Postgres, _) if table.starts_with("pg_") => None,
-        (Dialect::Postgres, None | Some("public")) => Some(table.to_owned()),
+        (Dialect::Postgres, None | Some("public")) => Some(written(dialect, table)),
         (Dialect::Postgres, Some(schema)) => (!schema.starts_with("pg_")
             && schema != "information_schema")
-            .then(|| format!("{schema}.{table}")),
+            .then(|| format!("{}.{}", written(dialect, schema), written(dialect, table))),
         (Dialect::MariaDb, None) => Some(table.to_owned()),
         (Dialect::MariaDb, Some(schema)) => (!MARIADB_OWN
             .contains(&schema.to_lowercase().as_str()))
@@ -130,6 +148,9 @@ pub(super) fn joined(dialect: Dialect, parts: &[&str]) -> Option<String> {
 
 /// Whether a name is, to any server, one of the granted tables.
 pub(super) fn is_like_a_granted(dialect: Dialect, name: &str, tables: &BTreeSet<String>) -> bool {
+    if dialect == Dialect::Postgres {
+        return joined(dialect, &[name]).is_some_and(|name| tables.contains(&name));
+    }
     let folded = dialect.folded(name);
     tables.iter().any(|table| dialect.folded(table) == folded)
 }

@@ -8,6 +8,7 @@
 
 mod call;
 mod change;
+mod computed;
 mod dialect;
 mod expression;
 pub mod functions;
@@ -24,8 +25,9 @@ use std::collections::BTreeSet;
 
 use crate::broker::error::Refusal;
 use crate::workflow::grant::SqlMode;
+pub(super) use dialect::written;
 pub use dialect::{Dialect, table_name};
-pub use names::tables_named;
+pub use names::{Named, tables_named};
 use walk::Walk;
 
 /// What a task may do with one database: the grant, cut down to what the operator allows.
@@ -51,6 +53,8 @@ pub struct Decided {
     pub returns_rows: bool,
     /// Whether it may change rows, a clause within it included.
     pub changes: bool,
+    /// Whether it locks the rows that it reads, which a session that only reads cannot.
+    pub locks: bool,
     /// The names that its `WITH` clauses define; never a granted table's. Lower case on SQLite.
     pub ctes: BTreeSet<String>,
     /// How many values it takes.
@@ -87,6 +91,7 @@ fn decide_here(statement: &str, allowed: &Allowed) -> Result<Decided, Refusal> {
         verb: outline.verb,
         returns_rows: outline.returns_rows,
         changes: walk.changes,
+        locks: walk.locks,
         ctes: walk.ctes,
         parameters: walk.placeholders,
     })

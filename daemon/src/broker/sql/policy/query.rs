@@ -1,18 +1,15 @@
 //! Queries: what they read, and from where.
 
-use std::collections::BTreeSet;
-
 use sqlparser::ast::{
     Distinct, Fetch, GroupByExpr, GroupByWithModifier, Join, JoinConstraint, JoinOperator,
     LimitClause, LockClause, NamedWindowDefinition, NamedWindowExpr, ObjectName, Offset, OrderBy,
     OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Query, Select, SelectFlavor, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor,
-    TableFunctionArgs, TableWithJoins, Values, WildcardAdditionalOptions,
+    TableWithJoins, Values, WildcardAdditionalOptions,
 };
 
 use super::dialect::Dialect;
-use super::functions;
-use super::refusal::{denied, read_only};
+use super::refusal::{NO_MERGE, denied, read_only};
 use super::walk::{Step, Walk, absent, not_understood};
 use crate::workflow::grant::SqlMode;
 
@@ -89,9 +86,15 @@ impl Walk<'_> {
                 of,
                 nonblock: _,
             } = lock;
+            if self.dialect == Dialect::Sqlite {
+                return Err(denied(
+                    "SQLite has no FOR UPDATE or FOR SHARE: leave it out; a transaction of a grant that writes has the database to itself",
+                ));
+            }
             if self.allowed.mode == SqlMode::Read {
                 return Err(read_only("FOR UPDATE or FOR SHARE"));
             }
+            self.locks = true;
             // Only what stands in FROM can be named here.
             if let Some(of) = of {
                 self.single(of)?;
@@ -130,7 +133,7 @@ impl Walk<'_> {
                 Dialect::MariaDb => Err(not_understood("a change after WITH")),
                 Dialect::Postgres | Dialect::Sqlite => self.change(statement).map(drop),
             },
-            SetExpr::Merge(_) => Err(denied("MERGE is not allowed; use INSERT … ON CONFLICT")),
+            SetExpr::Merge(_) => Err(denied(NO_MERGE)),
             SetExpr::Table(_) => Err(denied("write SELECT * FROM in place of TABLE")),
         }
     }
@@ -341,7 +344,8 @@ impl Walk<'_> {
         match factor {
             TableFactor::Table { args: Some(_), .. }
             | TableFactor::Function { .. }
-            | TableFactor::UNNEST { .. } => self.computed_table(factor),
+            | TableFactor::UNNEST { .. }
+            | TableFactor::JsonTable { .. } => self.computed_table(factor),
             TableFactor::Table { .. } => {
                 let (name, alias) = plain_table(factor)?;
                 self.source(name)?;
@@ -369,106 +373,6 @@ impl Walk<'_> {
             }
             _ => Err(not_understood("this kind of table")),
         }
-    }
-
-    /// A table that a function answers.
-    fn computed_table(&mut self, factor: &mut TableFactor) -> Step {
-        match factor {
-            TableFactor::Table {
-                args: Some(args),
-                name,
-                alias,
-                with_ordinality: _,
-                with_hints,
-                version,
-                partitions,
-                json_path,
-                sample,
-                index_hints,
-            } => {
-                absent(&[
-                    (
-                        !with_hints.is_empty() || !index_hints.is_empty() || version.is_some(),
-                        "a word after a table function",
-                    ),
-                    (
-                        !partitions.is_empty() || json_path.is_some() || sample.is_some(),
-                        "a clause after a table function",
-                    ),
-                ])?;
-                let TableFunctionArgs { args, settings } = args;
-                absent(&[(settings.is_some(), "SETTINGS")])?;
-                args.iter_mut()
-                    .try_for_each(|arg| self.argument(arg, false))?;
-                self.table_function(name, alias.as_mut())
-            }
-            TableFactor::Function {
-                lateral: _,
-                name,
-                args,
-                with_ordinality: _,
-                alias,
-            } => {
-                args.iter_mut()
-                    .try_for_each(|arg| self.argument(arg, false))?;
-                self.table_function(name, alias.as_mut())
-            }
-            TableFactor::UNNEST {
-                alias,
-                array_exprs,
-                with_offset,
-                with_offset_alias,
-                with_ordinality: _,
-            } => {
-                absent(&[
-                    (*with_offset || with_offset_alias.is_some(), "WITH OFFSET"),
-                    (self.dialect != Dialect::Postgres, "UNNEST"),
-                ])?;
-                self.expressions(array_exprs)?;
-                self.function_table("unnest", &[], alias.as_mut())
-            }
-            _ => Err(not_understood("this kind of table")),
-        }
-    }
-
-    fn table_function(&mut self, name: &mut ObjectName, alias: Option<&mut TableAlias>) -> Step {
-        let name = self.function_name(name)?;
-        match functions::table_function(self.dialect, &name) {
-            Some(columns) => self.function_table(&name, columns, alias),
-            None => Err(denied(format!(
-                "the table function `{name}` is not allowed"
-            ))),
-        }
-    }
-
-    /// Notes which columns the answer of a table function has.
-    fn function_table(
-        &mut self,
-        name: &str,
-        columns: &[&str],
-        alias: Option<&mut TableAlias>,
-    ) -> Step {
-        let mut known: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-        let mut called = name.to_owned();
-        let mut is_named = false;
-        if let Some(alias) = alias {
-            self.alias(alias)?;
-            called.clone_from(&alias.name.value);
-            is_named = !alias.columns.is_empty();
-            known.extend(alias.columns.iter().map(|column| column.name.value.clone()));
-        }
-        if columns.is_empty() && !is_named {
-            // One column without a name has the table's.
-            known.push(called.clone());
-        }
-        known.push("ordinality".to_owned());
-        let known: BTreeSet<String> = known.into_iter().collect();
-        // Of two by one name, what both have: which of them a column is of is not followed up.
-        self.function_tables
-            .entry(called)
-            .and_modify(|before| before.retain(|column| known.contains(column)))
-            .or_insert(known);
-        Ok(())
     }
 }
 

@@ -9,6 +9,10 @@ const SHOWN_TABLES: usize = 20;
 /// Characters shown of what a guest wrote.
 const SHOWN_CHARACTERS: usize = 80;
 
+/// What to write in the place of a statement that only some of the databases have.
+pub(super) const NO_MERGE: &str =
+    "MERGE is not allowed; use INSERT … ON CONFLICT, on MariaDB INSERT … ON DUPLICATE KEY UPDATE";
+
 /// The statement is understood and not allowed.
 pub(super) fn denied(why: impl Into<String>) -> Refusal {
     Refusal::permanent("sql.denied", why)

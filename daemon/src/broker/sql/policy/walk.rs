@@ -29,6 +29,7 @@ pub(super) struct Walk<'a> {
     /// How many values the statement takes, as far as it was seen.
     pub(super) placeholders: usize,
     pub(super) changes: bool,
+    pub(super) locks: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -42,6 +43,7 @@ impl<'a> Walk<'a> {
             columns: Vec::new(),
             placeholders: 0,
             changes: false,
+            locks: false,
         }
     }
 
@@ -125,7 +127,6 @@ impl<'a> Walk<'a> {
     }
 
     fn granted(&self, parts: &[String]) -> Step<String> {
-        let shown = parts.join(".");
         let folded: Vec<String> = parts
             .iter()
             .map(|part| match self.dialect {
@@ -136,6 +137,10 @@ impl<'a> Walk<'a> {
         let folded: Vec<&str> = folded.iter().map(String::as_str).collect();
         let tables = &self.allowed.tables;
         let name = joined(self.dialect, &folded);
+        let shown = match (self.dialect, &name) {
+            (Dialect::Postgres, Some(name)) => name.clone(),
+            _ => parts.join("."),
+        };
         match name.as_ref().filter(|name| tables.contains(*name)) {
             Some(name) => Ok(name.clone()),
             None if self.dialect == Dialect::MariaDb

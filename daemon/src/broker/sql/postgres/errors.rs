@@ -1,12 +1,11 @@
 //! What PostgreSQL's errors, and sqlx's, mean to a guest. Where the server is and who asks is not said.
 
-use std::time::Duration;
-
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
 use crate::broker::error::Refusal;
-use crate::broker::sql::server::{Fault, out_of_time, unreachable};
+use crate::broker::sql::server::{Fault, unreachable};
+use crate::broker::sql::session::TimeLimit;
 
 /// What must not be told, and what may.
 #[derive(Debug, Clone, Copy)]
@@ -32,20 +31,20 @@ impl Facts<'_> {
     }
 
     /// A statement did not succeed.
-    pub(super) fn fault(&self, error: &sqlx::Error, timeout: Duration) -> Fault {
+    pub(super) fn fault(&self, error: &sqlx::Error, time: &TimeLimit) -> Fault {
         match error {
-            sqlx::Error::Database(database) => self.said(database.as_ref(), timeout),
+            sqlx::Error::Database(database) => self.said(database.as_ref(), time),
             // What comes out of our own encoding leaves the connection as it was, but nobody proves that.
             _ => Fault::broken(self.lost(error)),
         }
     }
 
-    fn said(&self, error: &dyn DatabaseError, timeout: Duration) -> Fault {
+    fn said(&self, error: &dyn DatabaseError, time: &TimeLimit) -> Fault {
         let code = error.code().unwrap_or_default().into_owned();
         let message = self.scrubbed(error.message());
         match code.as_str() {
             // Cancelled by the session's own limit: nobody else does.
-            "57014" => Fault::broken(out_of_time(timeout)),
+            "57014" => Fault::broken(time.over()),
             // The server shuts down, crashed, or closed the session.
             "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" => {
                 Fault::broken(Refusal::retryable(format!("sql.{code}"), message))
@@ -54,6 +53,16 @@ impl Facts<'_> {
             "42601" => Refusal::permanent("sql.invalid", message).into(),
             // The session itself refuses to change anything under a grant that reads.
             "25006" => Refusal::permanent("sql.denied", message).into(),
+            "42P01" => Refusal {
+                details: details(error),
+                ..Refusal::permanent(
+                    "sql.42P01",
+                    format!(
+                        "{message}: a name without a schema is one of `public`; one of another is written, and granted, as `schema.table`"
+                    ),
+                )
+            }
+            .into(),
             "40001" | "40P01" | "55P03" | "53300" => {
                 Refusal::retryable(format!("sql.{code}"), message).into()
             }

@@ -22,8 +22,8 @@ use super::parameters::Plan;
 use crate::broker::error::Refusal;
 use crate::broker::sql::policy::Decided;
 use crate::broker::sql::server::{
-    Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, count_columns,
-    count_parameters, unknown_outcome,
+    Beside as _, Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, committed,
+    count_columns, count_parameters,
 };
 use crate::broker::sql::{Column, Value};
 
@@ -42,6 +42,8 @@ pub(super) struct PgLink {
     process: i32,
     terms: Terms,
     busy: Busy,
+    /// The transaction has begun and not ended: the server warns of every end too many.
+    open: bool,
     /// A statement failed: until its end the transaction does nothing any more.
     aborted: bool,
     /// Nothing of the session is left on the connection: only then it goes back to the pool.
@@ -60,11 +62,11 @@ impl Drop for PgLink {
 impl PgLink {
     fn fault(&mut self, error: &sqlx::Error) -> Fault {
         self.aborted = true;
-        self.server.facts().fault(error, self.terms.timeout)
+        self.server.facts().fault(error, &self.terms.time)
     }
 
     fn budget(&self) -> Budget {
-        Budget::new(self.terms.timeout, &self.busy)
+        Budget::new(&self.terms.time, self.terms.time.most, &self.busy)
     }
 
     /// Text of our own, without parameters.
@@ -74,6 +76,13 @@ impl PgLink {
             Ok(rows) => Ok(rows),
             Err(error) => Err(self.fault(&error)),
         }
+    }
+
+    /// Ends the transaction. Whatever the server answers, it is over: a commit that fails is a rollback.
+    async fn end(&mut self, budget: &mut Budget, word: &str) -> Result<(), Fault> {
+        let ended = self.run(budget, word.to_owned()).await;
+        self.open = false;
+        ended.map(drop)
     }
 
     /// What the server makes of a statement: the types of its parameters and its columns.
@@ -140,7 +149,7 @@ impl PgLink {
         sink: &mut Sink,
     ) -> Result<u64, Fault> {
         let mut count = 0;
-        let facts = (self.server.clone(), self.terms.timeout);
+        let facts = (self.server.clone(), self.terms.time.clone());
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(false);
         let mut rows = query.fetch(&mut *self.connection);
         loop {
@@ -149,7 +158,7 @@ impl PgLink {
                 Ok(None) => return Ok(count),
                 Err(error) => {
                     self.aborted = true;
-                    return Err(facts.0.facts().fault(&error, facts.1));
+                    return Err(facts.0.facts().fault(&error, &facts.1));
                 }
             };
             count += 1;
@@ -206,12 +215,13 @@ impl Link for PgLink {
             process: 0,
             terms: terms.clone(),
             busy: Busy::default(),
+            open: false,
             aborted: false,
             clean: false,
         };
         let mode = if terms.writes { "write" } else { "only" };
         let (statement, idle) = (
-            terms.timeout.as_millis().max(1),
+            terms.time.most.as_millis().max(1),
             UNATTENDED_TIME.as_millis(),
         );
         // The last statement takes the snapshot after which a transaction cannot be made to write.
@@ -222,12 +232,12 @@ impl Link for PgLink {
              set local idle_in_transaction_session_timeout = {idle}; \
              select pg_backend_pid()"
         );
-        let mut budget = Budget::new(CONNECT_TIME, &link.busy);
+        let mut budget = Budget::new(&terms.time, CONNECT_TIME, &link.busy);
         let begun = link.run(&mut budget, begin).await;
         let process = begun.map(|rows| rows.first().and_then(|row| row.try_get(0).ok()));
         match process {
             Ok(Some(process)) => {
-                link.process = process;
+                (link.process, link.open) = (process, true);
                 Ok(link)
             }
             Ok(None) | Err(_) => Err(super::unreachable(server.name.as_str())),
@@ -298,28 +308,17 @@ impl Link for PgLink {
         let mut budget = self.budget();
         if self.aborted {
             // The server answers `commit` with a rollback then, and calls that a success.
-            self.run(&mut budget, "rollback".to_owned()).await?;
+            self.end(&mut budget, "rollback").await?;
             let message = "a statement of the transaction failed, so all of it was rolled back";
             return Err(Refusal::permanent("sql.25P02", message).into());
         }
-        // A session that reads has nothing to make durable, and what it changed against all rules (large
-        // objects, before PostgreSQL 16) goes away again.
-        let end = if self.terms.writes {
-            "commit"
-        } else {
-            "rollback"
-        };
-        match self.run(&mut budget, end.to_owned()).await {
-            Ok(_) => Ok(()),
-            // What the server itself refused (a deferred constraint) is undone; silence is not an answer.
-            Err(fault) if fault.broken => Err(Fault::broken(unknown_outcome())),
-            Err(fault) => Err(fault),
-        }
+        let end = self.terms.commit();
+        committed(self.end(&mut budget, end).await)
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
         let mut budget = self.budget();
-        self.run(&mut budget, "rollback".to_owned()).await.map(drop)
+        self.end(&mut budget, "rollback").await
     }
 
     fn rests(&self) -> bool {
@@ -328,9 +327,11 @@ impl Link for PgLink {
 
     async fn release(mut self) {
         let clean = async {
-            sqlx::raw_sql("rollback")
-                .execute(&mut *self.connection)
-                .await?;
+            if self.open {
+                sqlx::raw_sql("rollback")
+                    .execute(&mut *self.connection)
+                    .await?;
+            }
             self.connection.clear_cached_statements().await?;
             sqlx::raw_sql("discard all")
                 .execute(&mut *self.connection)

@@ -1,7 +1,10 @@
 //! What a PostgreSQL role may do that no task needs.
 
+use std::collections::BTreeSet;
+
 use sqlx::{PgConnection, Row as _};
 
+use crate::broker::sql::policy::{Dialect, table_name};
 use crate::broker::sql::server::Finding;
 
 /// What the role is and may create.
@@ -115,12 +118,11 @@ async fn reach(
         }
     }
     if !tables.is_empty() {
-        let plain: Vec<&str> = tables
-            .iter()
-            .map(|table| table.strip_prefix("public.").unwrap_or(table))
-            .collect();
+        let read = |name: &str| table_name(Dialect::Postgres, name);
+        let open: BTreeSet<String> = tables.iter().filter_map(|table| read(table)).collect();
         let mut more = names(connection, READ).await?;
-        more.retain(|name| !plain.contains(&name.as_str()));
+        // The catalog's names are exact, as a name in quotes is.
+        more.retain(|name| read(&format!("\"{name}\"")).is_none_or(|name| !open.contains(&name)));
         more.truncate(20);
         if !more.is_empty() {
             findings.push(Finding::new(

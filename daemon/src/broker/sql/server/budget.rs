@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Fault, GRACE, out_of_time};
+use super::{Fault, GRACE};
+use crate::broker::sql::session::TimeLimit;
 
 /// Whether a connection waits for its server. It stays so when the wait is dropped in its middle.
 #[derive(Debug, Clone, Default)]
@@ -19,16 +20,17 @@ impl Busy {
 /// What is left of a statement's time.
 #[derive(Debug)]
 pub(in super::super) struct Budget {
-    timeout: Duration,
+    limit: TimeLimit,
     left: Duration,
     busy: Busy,
 }
 
 impl Budget {
-    pub(in super::super) fn new(timeout: Duration, busy: &Busy) -> Self {
+    /// So much time; where it is over, the limit says whose it was.
+    pub(in super::super) fn new(limit: &TimeLimit, time: Duration, busy: &Busy) -> Self {
         Self {
-            timeout,
-            left: timeout.saturating_add(GRACE),
+            limit: limit.clone(),
+            left: time.saturating_add(GRACE),
             busy: busy.clone(),
         }
     }
@@ -43,7 +45,7 @@ impl Budget {
         let outcome = tokio::time::timeout(self.left, work).await;
         self.left = self.left.saturating_sub(began.elapsed());
         // The future was dropped in the middle of the protocol: only closing helps.
-        let outcome = outcome.map_err(|_| Fault::broken(out_of_time(self.timeout)))?;
+        let outcome = outcome.map_err(|_| Fault::broken(self.limit.over()))?;
         self.busy.0.store(false, Ordering::Relaxed);
         Ok(outcome)
     }

@@ -4,6 +4,7 @@
 //! the time and the limits are here. A session runs in a task of its own that no guest can drop:
 //! whatever happens, it ends with the connection clean or closed.
 
+mod beside;
 mod budget;
 mod finding;
 mod sink;
@@ -17,10 +18,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::policy::Decided;
-use super::session::{Command, Session, Stop};
+use super::session::{Command, Session, Stop, TimeLimit};
 use super::{SqlLimits, Value};
 use crate::broker::error::Refusal;
 
+pub(super) use beside::{Beside, Strange, connected};
 pub(super) use budget::{Budget, Busy};
 pub use finding::Finding;
 pub(super) use sink::Sink;
@@ -41,9 +43,17 @@ pub(super) struct Terms {
     /// Whether the transaction may change rows.
     pub(super) writes: bool,
     /// Compute time of one statement.
-    pub(super) timeout: Duration,
+    pub(super) time: TimeLimit,
     /// Rows and bytes of one query.
     pub(super) limits: SqlLimits,
+}
+
+impl Terms {
+    /// The word that ends a transaction which is to be durable. A session that reads has nothing to make durable, and
+    /// what it changed against all rules (PostgreSQL's large objects, before version 16) goes away again.
+    pub(super) fn commit(&self) -> &'static str {
+        if self.writes { "commit" } else { "rollback" }
+    }
 }
 
 /// Why a statement did not succeed, and what that means for the connection.
@@ -129,7 +139,7 @@ pub(super) fn spawn<L: Link + 'static>(
 async fn serve<L: Link>(server: Arc<L::Server>, session: Session) {
     let Session {
         limits,
-        timeout,
+        time,
         transaction,
         writes,
         stop,
@@ -140,7 +150,7 @@ async fn serve<L: Link>(server: Arc<L::Server>, session: Session) {
     } = session;
     let terms = Terms {
         writes,
-        timeout,
+        time,
         limits,
     };
     let link = tokio::select! {
@@ -260,15 +270,6 @@ fn finished(outcome: Result<(), Fault>, done: oneshot::Sender<Result<(), Refusal
     if broken { End::Broken } else { End::Whole }
 }
 
-/// The statement's time is up.
-pub(super) fn out_of_time(timeout: Duration) -> Refusal {
-    let seconds = timeout.as_secs_f64();
-    Refusal::retryable(
-        "sql.timeout",
-        format!("the statement took longer than {seconds} s"),
-    )
-}
-
 /// No connection, or none any more. What exactly is wrong stands in the daemon's own log: it names
 /// the server.
 pub(super) fn unreachable(name: &str) -> Refusal {
@@ -278,12 +279,15 @@ pub(super) fn unreachable(name: &str) -> Refusal {
     )
 }
 
-/// The connection was lost while the changes were made durable.
-pub(super) fn unknown_outcome() -> Refusal {
-    Refusal::permanent(
-        "sql.unknown-outcome",
-        "the connection was lost while committing: whether the changes are there is not known",
-    )
+/// What a commit came to: what the server itself refused (a deferred constraint) is undone, and silence is no answer.
+pub(super) fn committed(ended: Result<(), Fault>) -> Result<(), Fault> {
+    ended.map_err(|fault| match fault.broken {
+        true => Fault::broken(Refusal::permanent(
+            "sql.unknown-outcome",
+            "the connection was lost while committing: whether the changes are there is not known",
+        )),
+        false => fault,
+    })
 }
 
 /// The guest gave another number of values than the statement takes.

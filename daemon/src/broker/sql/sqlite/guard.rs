@@ -26,6 +26,8 @@ pub(super) struct Guard {
     writes: bool,
     /// The granted views, and those that they read.
     views: Names,
+    /// Names of tables and views that the file itself has: a table function's name is only that if it is not among them.
+    named: Names,
     /// What changing the granted tables brings with it.
     implied: BTreeSet<Event>,
     /// The names that the statement's `WITH` clauses define; never a granted table's.
@@ -53,6 +55,7 @@ impl Guard {
             allowed: allowed.clone(),
             writes,
             views,
+            named: names_of(connection)?,
             implied,
             ctes: Mutex::default(),
             changing: AtomicBool::new(false),
@@ -87,6 +90,11 @@ impl Guard {
         done
     }
 
+    /// Whether the name is that of a function whose rows can be read like a table's.
+    fn is_computed(&self, table: &str) -> bool {
+        functions::is_table_function(self.allowed.dialect, table) && !self.named.contains(table)
+    }
+
     fn allows(&self, context: &AuthContext<'_>) -> bool {
         let ctes = self.ctes.lock().unwrap_or_else(PoisonError::into_inner);
         // Set while SQLite expands something by that name; `policy` keeps a guest's own names apart from ours.
@@ -107,6 +115,7 @@ impl Guard {
             } => {
                 granted(table_name)
                     || (here && by_view)
+                    || (here && self.is_computed(&lower(table_name)))
                     || (here && column_name.is_empty() && ctes.contains(&lower(table_name)))
             }
             AuthAction::Insert { table_name }
@@ -197,6 +206,14 @@ fn objects(
         }
     }
     Ok(found)
+}
+
+/// Every table and view, whoever may use it.
+fn names_of(connection: &Connection) -> rusqlite::Result<Names> {
+    let mut listed =
+        connection.prepare("select name from sqlite_schema where type in ('table', 'view')")?;
+    let names = listed.query_map([], |row| row.get::<_, String>(0))?;
+    names.map(|name| name.map(|name| lower(&name))).collect()
 }
 
 fn quoted(name: &str) -> String {

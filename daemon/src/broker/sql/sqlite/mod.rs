@@ -62,7 +62,7 @@ fn run(session: Session, path: &Path, runtime: &Handle) {
         permit,
         ..
     } = session;
-    let watch = Arc::new(Watch::new(session.timeout));
+    let watch = Arc::new(Watch::new(session.time));
     let begun = begin(
         path,
         &session.allowed,

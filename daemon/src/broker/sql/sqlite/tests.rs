@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::super::policy::{Allowed, Dialect};
-use super::super::session::{Line, Order, Permit};
+use super::super::session::{Line, Order, Permit, TimeLimit};
 use super::*;
 use crate::workflow::grant::SqlMode;
 
@@ -45,7 +45,10 @@ impl World {
                 tables: tables.iter().map(|table| (*table).to_owned()).collect(),
             },
             limits: SqlLimits::default(),
-            timeout: Duration::from_secs(5),
+            time: TimeLimit {
+                database: "blog".parse().unwrap(),
+                most: Duration::from_secs(5),
+            },
             transaction: false,
             writes: mode == SqlMode::ReadWrite,
             permit: Permit {
@@ -114,6 +117,7 @@ fn unseen(statement: &str) -> Decided {
         verb: "select",
         returns_rows: true,
         changes: true,
+        locks: false,
         ctes: BTreeSet::new(),
         parameters: 0,
     }
@@ -239,6 +243,31 @@ fn a_writing_session_changes_granted_tables_and_nothing_else() {
     let returning = "insert into open_table values (8) returning a, upper('x')";
     assert_eq!(world.query(SqlMode::ReadWrite, &tables, returning), Ok(1));
     assert_eq!(world.count("open_table"), 1);
+}
+
+#[test]
+fn the_rows_of_a_listed_function_can_be_read_and_a_table_of_its_name_cannot() {
+    let world_with = |more: &str| world(&format!("{OPEN_AND_SECRET}{more}"));
+    let free = world_with("");
+    let read =
+        |world: &World, statement: &str| world.query(SqlMode::Read, &["open_table"], statement);
+    let each = "select e.value, e.rowid from open_table, json_each('[1, 2]') as e";
+    assert_eq!(read(&free, each), Ok(2));
+    assert_eq!(read(&free, "select count(*) from json_tree('{}')"), Ok(1));
+    let hidden = "select * from json_each((select word from secret))";
+    assert_eq!(read(&free, hidden), Err("sql.denied".to_owned()));
+    assert_eq!(
+        read(&free, "select * from pragma_table_list()"),
+        Err("sql.denied".to_owned())
+    );
+    for taken in [
+        "create table JSON_EACH (a)",
+        "create view json_each as select word from secret",
+    ] {
+        let taken = world_with(&format!("{taken};"));
+        let refused = read(&taken, "select * from json_each");
+        assert_eq!(refused, Err("sql.denied".to_owned()));
+    }
 }
 
 /// What the owner attached to a table is granted with the table, and only through it.

@@ -1,15 +1,17 @@
 //! The time that SQLite itself may use, and what its errors are called for a guest.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::ffi::ErrorCode;
 
 use crate::broker::error::Refusal;
+use crate::broker::sql::session::TimeLimit;
 
 /// Time that SQLite itself has used: waiting for the guest does not count.
 pub(super) struct Watch {
     start: Instant,
+    limit: TimeLimit,
     timeout_us: u64,
     paused_at_us: AtomicU64,
     ends_us: AtomicU64,
@@ -18,10 +20,11 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts.
-    pub(super) fn new(timeout: Duration) -> Self {
-        let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+    pub(super) fn new(limit: TimeLimit) -> Self {
+        let timeout_us = u64::try_from(limit.most.as_micros()).unwrap_or(u64::MAX);
         Self {
             start: Instant::now(),
+            limit,
             timeout_us,
             paused_at_us: AtomicU64::new(0),
             ends_us: AtomicU64::new(timeout_us),
@@ -82,12 +85,10 @@ impl Watch {
             // A function's denial has a general code.
             _ if text.starts_with("not authorized") => Refusal::permanent("sql.denied", text),
             ErrorCode::OperationInterrupted if self.timed_out.load(Ordering::Relaxed) => {
-                Refusal::retryable("sql.timeout", "the statement did not end in time")
+                self.limit.over()
             }
             ErrorCode::OperationInterrupted => Refusal::cancelled(),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-                Refusal::retryable("sql.timeout", "the database was locked for too long")
-            }
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => self.limit.over_waiting(),
             ErrorCode::TooBig => Refusal::permanent("limit.sql-bytes", text),
             ErrorCode::CannotOpen | ErrorCode::NotADatabase => {
                 Refusal::retryable("sql.connect", "the database cannot be opened now")

@@ -19,17 +19,29 @@ pub fn is_allowed(dialect: Dialect, name: &str) -> bool {
     }
 }
 
+/// Functions that may stand in FROM, each with its columns; none for one column without a name of its own.
+type TableFunctions = &'static [(&'static str, &'static [&'static str])];
+
+/// The functions that may stand in FROM. MariaDB's only one, `json_table`, has a grammar of its own.
+fn table_functions(dialect: Dialect) -> TableFunctions {
+    match dialect {
+        Dialect::Sqlite => sqlite::TABLE_FUNCTIONS,
+        Dialect::Postgres => postgres::TABLE_FUNCTIONS,
+        Dialect::MariaDb => &[],
+    }
+}
+
 /// The columns of a function that may stand in FROM; empty for one column without a name of its own.
 pub(super) fn table_function(dialect: Dialect, name: &str) -> Option<&'static [&'static str]> {
-    match dialect {
-        Dialect::Postgres => postgres::TABLE_FUNCTIONS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, columns)| *columns),
-        // Virtual tables there, of which the authorizer would have to be told.
-        Dialect::Sqlite => None,
-        Dialect::MariaDb => None,
-    }
+    table_functions(dialect)
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, columns)| *columns)
+}
+
+/// Whether a function of this name, in lower case, may stand in FROM.
+pub fn is_table_function(dialect: Dialect, name: &str) -> bool {
+    table_function(dialect, name).is_some()
 }
 
 #[cfg(test)]
@@ -46,7 +58,9 @@ mod tests {
     #[test]
     fn no_list_names_a_function_with_a_power_of_its_own() {
         let lists = [sqlite::ALLOWED, postgres::ALLOWED, mariadb::ALLOWED];
-        for name in lists.concat() {
+        let tables = [Dialect::Sqlite, Dialect::Postgres, Dialect::MariaDb].map(table_functions);
+        let tables = tables.concat().into_iter().map(|(name, _)| name);
+        for name in lists.concat().into_iter().chain(tables) {
             for part in NEVER.split_whitespace() {
                 let is_time = ["statement_timestamp", "jsonb_set_lax"].contains(&name);
                 let is_uuid = name.starts_with("uuid");

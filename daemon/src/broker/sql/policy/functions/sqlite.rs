@@ -110,3 +110,11 @@ pub(super) const ALLOWED: &[&str] = &[
     "->",
     "->>",
 ];
+
+/// The functions that may stand in FROM, with their columns; the last two hold the arguments.
+pub(super) const TABLE_FUNCTIONS: &[(&str, &[&str])] =
+    &[("json_each", JSON_COLUMNS), ("json_tree", JSON_COLUMNS)];
+
+const JSON_COLUMNS: &[&str] = &[
+    "key", "value", "type", "atom", "id", "parent", "fullkey", "path", "json", "root",
+];

@@ -55,6 +55,9 @@ fn each_databases_own_language_is_allowed() {
             "select rowid from live where name = 'x' collate nocase",
             "select substr(a, 2), trim(a, 'x'), printf('%d', a) from live",
             "select * from live limit 5, 10",
+            "select e.value, e.type, key from live, json_each(live.data, '$.tags') as e where e.id > 1",
+            "select live.id from live left join json_tree(?1) on json_tree.value = live.id",
+            "select value from json_each(json('[1]')), review",
         ],
     );
     all_allowed(
@@ -67,6 +70,8 @@ fn each_databases_own_language_is_allowed() {
             "select date_trunc('day', at) at time zone 'UTC', now() - interval '1 day', extract(epoch from at) from live",
             "select * from generate_series(1, 10) as g(i) join live on live.id = g.i",
             "select * from live, lateral (select * from review where review.id = live.id limit 1) as r",
+            "select r.a, r.b from live, jsonb_to_recordset(live.data -> 'rows') as r(a int, b text)",
+            "select e.value ->> 'a' from live cross join lateral jsonb_array_elements(live.data) as e(value)",
             "select * from live, unnest(tags) with ordinality as t(tag, position) where t.tag = 'x' and t.ordinality > 0",
             "select name ~ '^a\\d+', name ~* 'b', name !~ 'c', regexp_replace(name, '\\s+', ' ', 'g') from live",
             "select E'a\\'b\\n', 'C:\\temp', 'it''''s', 'x\\'",
@@ -105,6 +110,8 @@ fn each_databases_own_language_is_allowed() {
             "select if(a > 1, 'x', 'y'), ifnull(a, b), concat(a, b), uuid(), x'00ff' from live",
             "select name collate utf8mb4_bin from live",
             "select * from live straight_join review on live.id = review.id",
+            "select j.id, j.tag from live, json_table(live.data, '$[*]' columns (id for ordinality, tag varchar(40) path '$.tag' default 'x' on empty null on error, has int exists path '$.b', nested path '$.c[*]' columns (d decimal(10, 2) path '$'))) as j",
+            "select * from json_table(?, '$' columns (a int path '$.a')) j",
             "select * from live limit 5, 10",
             "select substring_index(name, ',', 1), left(name, 3), locate('a', name), extract(year from at) from live",
         ],
@@ -245,6 +252,21 @@ fn a_grants_table_is_compared_as_the_database_reads_it() {
         ("pg_catalog.x", None),
         ("information_schema.tables", None),
         ("pg_temp.x", None),
+        ("\"Review\"", Some("\"Review\"")),
+        ("\"review\"", Some("review")),
+        ("PUBLIC.\"Review\"", Some("\"Review\"")),
+        ("\"PUBLIC\".review", Some("\"PUBLIC\".review")),
+        ("Shop.\"Sale\"", Some("shop.\"Sale\"")),
+        ("\"my table\"", Some("\"my table\"")),
+        ("my-table", Some("\"my-table\"")),
+        ("größe", Some("größe")),
+        ("\"pg_class\"", None),
+        ("\"PG_CLASS\"", Some("\"PG_CLASS\"")),
+        ("\"a.b\"", None),
+        ("\"a\"\"b\"", None),
+        ("\"\"", None),
+        ("\"", None),
+        ("\"Review", None),
     ] {
         assert_eq!(name(Dialect::Postgres, text).as_deref(), wanted, "{text}");
     }
@@ -255,11 +277,67 @@ fn a_grants_table_is_compared_as_the_database_reads_it() {
         ("MYSQL.user", None),
         ("sys.session", None),
         ("a`b", None),
+        ("\"Review\"", None),
     ] {
         assert_eq!(name(Dialect::MariaDb, text).as_deref(), wanted, "{text}");
     }
     let long = "x".repeat(64);
     assert_eq!(name(Dialect::Postgres, &long), None);
+}
+
+#[test]
+fn the_compared_form_of_a_name_is_a_name_for_the_same_table() {
+    for dialect in ALL {
+        for text in [
+            "Review",
+            "\"Review\"",
+            "shop.\"a b\"",
+            "PUBLIC.x",
+            "main.X",
+            "É",
+            "\"É\"",
+            "9a",
+            "a$b",
+        ] {
+            if let Some(name) = table_name(dialect, text) {
+                assert_eq!(
+                    table_name(dialect, &name),
+                    Some(name),
+                    "{dialect:?}: {text}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tables_of_a_statement_are_those_that_a_grant_would_name() {
+    let named = |dialect, statement| {
+        let Named { tables, bare } = tables_named(statement, dialect).unwrap();
+        let words = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(" ");
+        (words(tables), words(bare))
+    };
+    let pair = |tables: &str, bare: &str| (tables.to_owned(), bare.to_owned());
+    let statement = "with few as (select * from \"Orders\") select * from few, Public.Live, shop.\"Sale\", generate_series(1, 3) as g where exists (select 1 from Review)";
+    assert_eq!(
+        named(Dialect::Postgres, statement),
+        pair("\"Orders\" live review shop.\"Sale\"", "\"Orders\" review")
+    );
+    assert_eq!(
+        named(
+            Dialect::Sqlite,
+            "insert into Main.Review select * from LIVE, json_each('[1]'), pg_class"
+        ),
+        pair("live pg_class review", "live pg_class")
+    );
+    assert_eq!(
+        named(
+            Dialect::MariaDb,
+            "update Review join shop.Sale on 1 = 1 set a = (select 1 from mysql.user)"
+        ),
+        pair("Review shop.Sale", "Review")
+    );
+    assert_eq!(tables_named("select", Dialect::Sqlite), None);
 }
 
 #[test]

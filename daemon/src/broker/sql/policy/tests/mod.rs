@@ -8,7 +8,7 @@ mod writing;
 
 use std::collections::BTreeSet;
 
-use super::{Allowed, Decided, Dialect, decide, table_name};
+use super::{Allowed, Decided, Dialect, Named, decide, table_name, tables_named};
 use crate::broker::error::Refusal;
 use crate::workflow::grant::SqlMode;
 

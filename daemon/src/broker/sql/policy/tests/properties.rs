@@ -27,6 +27,7 @@ const SQLITE: &[&str] = &[
     "replace into review values ( ?1 )",
     "select [a] , \"b\" , `c` , data -> 'x' from main . review where name glob 'x*'",
     "update review set name = l . name from live as l where l . id = review . id returning *",
+    "select e . value from review , json_each ( review . data , '$' ) as e join live on live . id = e . id",
 ];
 const POSTGRES: &[&str] = &[
     "with gone as ( delete from review returning * ) insert into live select * from gone",
@@ -34,6 +35,7 @@ const POSTGRES: &[&str] = &[
     "select * from generate_series ( 1 , 3 ) as g ( i ) , lateral ( select * from live where id = g . i ) as l",
     "select array_agg ( id order by id ) filter ( where id > 1 ) , E'a\\'b' , array [ 1 ] , tags [ 1 : 2 ] from live",
     "delete from review using live where live . id = review . id returning review . id",
+    "select r . a from jsonb_to_recordset ( '[]' ) as r ( a int , b text ) , review",
     "select now ( ) - interval '1 day' , extract ( epoch from at ) , a is distinct from b from live",
 ];
 const MARIADB: &[&str] = &[
@@ -42,6 +44,7 @@ const MARIADB: &[&str] = &[
     "update review join live on live . id = review . id set review . name = live . name",
     "select group_concat ( distinct name order by name separator ';' ) , at + interval 1 day from review straight_join live",
     "delete from review using review join live on true",
+    "select j . a from json_table ( '[]' , '$[*]' columns ( a int path '$' null on empty , n for ordinality ) ) as j , live",
 ];
 /// Words to put where they do not belong.
 const WORDS: &[&str] = &[

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::world::*;
 use crate::broker::sql::database::{DatabaseError, Target};
 use crate::broker::sql::own::Own;
+use crate::broker::sql::server::Beside as _;
 use crate::broker::sql::session::Message;
 use crate::broker::sql::{SqlLimits, Value};
 
@@ -176,6 +177,8 @@ async fn endless(world: World) {
                 ("sql.timeout", true),
                 "{statement}"
             );
+            let setting = "700ms, the `timeout` of [databases.blog] in flowweaver.toml";
+            assert!(refusal.message.contains(setting), "{refusal}");
         }
     }
     world.raw.working(0).await;

@@ -1,5 +1,6 @@
 //! How sessions begin, go on and end: transactions, batches, rows given up half-way, a server that is away.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
@@ -8,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::world::*;
 use crate::broker::sql::Value;
-use crate::broker::sql::database::Target;
+use crate::broker::sql::database::{DatabaseSettings, Target};
 use crate::broker::sql::own::Own;
-use crate::broker::sql::session::Message;
+use crate::broker::sql::session::{Command, Message};
 
 async fn transactions(world: World) {
     world.raw.run("create table t (v bigint primary key)").await;
@@ -87,6 +88,129 @@ async fn batches(world: World) {
 async fn a_batch_changes_everything_or_nothing() {
     on_postgres(batches).await;
     on_mariadb(batches).await;
+}
+
+async fn failed_batch(world: World) {
+    world.raw.run("create table t (v bigint primary key)").await;
+    let insert = format!("insert into t (v) values ({})", world.hole(1));
+    let numbers = |numbers: &[i64]| -> Vec<Vec<Value>> {
+        numbers
+            .iter()
+            .map(|number| vec![Value::Int64(*number)])
+            .collect()
+    };
+    let guest = world.session(true, true).await.unwrap();
+    assert_eq!(
+        guest.batch(&insert, &numbers(&[1, 2])).await,
+        Ok(vec![1, 1])
+    );
+    assert!(guest.batch(&insert, &numbers(&[3, 1, 4])).await.is_err());
+    let next = guest.execute(&insert, &[Value::Int64(5)]).await;
+    let (goes_on, left) = match world.raw {
+        // Nothing of the transaction is left, and it takes nothing more.
+        Raw::Postgres(_) => (Err("sql.25P02".to_owned()), 0),
+        // The batch is undone, and nothing else.
+        Raw::MariaDb(_) => (Ok(()), 3),
+    };
+    assert_eq!(next.map(drop).map_err(|refusal| refusal.code), goes_on);
+    assert_eq!(
+        guest.commit().await.map_err(|refusal| refusal.code),
+        goes_on
+    );
+    assert_eq!(world.raw.number("select count(*) from t").await, left);
+    let of_the_batch = "select count(*) from t where v in (3, 4)";
+    assert_eq!(world.raw.number(of_the_batch).await, 0);
+}
+
+#[tokio::test]
+async fn a_failed_batch_ends_its_transaction_on_postgresql_and_not_on_mariadb() {
+    on_postgres(failed_batch).await;
+    on_mariadb(failed_batch).await;
+}
+
+/// What the server remarks, as far as this thread's connections hear it.
+#[derive(Clone)]
+struct Remarks {
+    thread: std::thread::ThreadId,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl std::io::Write for Remarks {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if std::thread::current().id() == self.thread {
+            self.heard.lock().unwrap().extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Remarks {
+    fn listen() -> Self {
+        let remarks = Self {
+            thread: std::thread::current().id(),
+            heard: Arc::default(),
+        };
+        let writer = remarks.clone();
+        let listener = tracing_subscriber::fmt()
+            .with_env_filter("sqlx::postgres::notice=trace")
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(listener).unwrap();
+        remarks
+    }
+
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.heard.lock().unwrap())).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn no_end_of_a_session_makes_the_server_remark_on_it() {
+    on_postgres(|world| async move {
+        let remarks = Remarks::listen();
+        world.raw.run("rollback").await;
+        let heard = remarks.take();
+        assert!(heard.contains("no transaction in progress"), "{heard:?}");
+
+        // With one connection, whoever gets it comes after the end of the one before.
+        let one = DatabaseSettings {
+            connections: 1,
+            ..settings(&world.url)
+        };
+        let world = World {
+            target: Target::new(&one, &Own::default()).unwrap(),
+            ..world
+        };
+        world.raw.run("create table t (v bigint primary key)").await;
+        let insert = "insert into t (v) values ($1)";
+        let number = |number: i64| [Value::Int64(number)];
+        assert_eq!(world.execute(insert, &number(1)).await, Ok(1));
+        assert!(world.execute(insert, &number(1)).await.is_err());
+        assert!(world.query("select v from t", &[]).await.is_ok());
+        let kept = world.session(true, true).await.unwrap();
+        assert_eq!(kept.execute(insert, &number(2)).await, Ok(1));
+        assert_eq!(kept.commit().await, Ok(()));
+        let failed = world.session(true, true).await.unwrap();
+        assert!(failed.execute(insert, &number(2)).await.is_err());
+        assert!(failed.commit().await.is_err());
+        let undone = world.session(true, true).await.unwrap();
+        let done = undone.line.ask(|done| Command::Rollback { done }).await;
+        assert_eq!(done, Ok(()));
+        undone.line.finish();
+        drop(undone);
+        let dropped = world.session(true, true).await.unwrap();
+        assert_eq!(dropped.execute(insert, &number(3)).await, Ok(1));
+        drop(dropped);
+        let read = world.session(true, false).await.unwrap();
+        assert_eq!(read.commit().await, Ok(()));
+        assert!(world.query("select v from t", &[]).await.is_ok());
+        assert_eq!(remarks.take(), "");
+    })
+    .await;
 }
 
 #[tokio::test]

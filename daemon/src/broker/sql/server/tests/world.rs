@@ -12,7 +12,7 @@ use crate::broker::error::Refusal;
 use crate::broker::sql::database::{DatabaseSettings, Target};
 use crate::broker::sql::own::Own;
 use crate::broker::sql::policy::{Allowed, Decided, Dialect};
-use crate::broker::sql::session::{Command, Line, Message, Order, Permit};
+use crate::broker::sql::session::{Command, Line, Message, Order, Permit, TimeLimit};
 use crate::broker::sql::{SqlLimits, Value};
 use crate::id::RunId;
 use crate::workflow::grant::SqlMode;
@@ -177,7 +177,10 @@ impl World {
                 tables: BTreeSet::new(),
             },
             limits: self.limits.clone(),
-            timeout: self.timeout,
+            time: TimeLimit {
+                database: "blog".parse().unwrap(),
+                most: self.timeout,
+            },
             transaction,
             writes,
             permit: Permit {
@@ -229,6 +232,7 @@ pub fn decided(text: &str, changes: bool) -> Decided {
         verb: "any",
         returns_rows: true,
         changes,
+        locks: false,
         ctes: BTreeSet::new(),
         parameters: 0,
     }

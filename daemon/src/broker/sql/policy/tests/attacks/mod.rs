@@ -131,6 +131,12 @@ fn locking_reads_need_a_grant_that_writes() {
             ],
         );
     }
+    for dialect in [Dialect::Postgres, Dialect::MariaDb] {
+        let locking = "select * from (select * from review for update) as a";
+        assert!(write(dialect, locking).unwrap().locks);
+        assert!(!write(dialect, "select * from review").unwrap().locks);
+    }
+    all_denied(Dialect::Sqlite, &["select * from review for update"]);
     all_need_writing(
         Dialect::Postgres,
         &[
@@ -247,6 +253,56 @@ fn a_dot_does_not_call_a_function() {
     );
 }
 
+/// Attack: a table function that is not of the list, or a secret table in the arguments of one that is. Denied.
+#[test]
+fn a_table_function_reads_only_its_arguments() {
+    all_denied(
+        Dialect::Sqlite,
+        &[
+            "select * from json_each((select word from secret))",
+            "select * from json_tree('[1]', (select word from secret))",
+            "select * from review, json_each(review.data) as e, secret",
+            "select * from json_each('[1]') as e join secret on true",
+            "select * from generate_series(1, 3)",
+            "select * from fts5vocab('a', 'row')",
+            "select * from csv('/etc/passwd')",
+            "select * from json_table('[]', '$' columns (a int path '$')) as j",
+        ],
+    );
+    all_denied(
+        Dialect::Postgres,
+        &[
+            "select * from jsonb_to_recordset((select word from secret)) as r(a int)",
+            "select * from jsonb_to_recordset('[]') as r(a regclass)",
+            "select * from jsonb_to_recordset('[]') as r(a secret)",
+            "select r.pg_read_file from jsonb_to_recordset('[]') as r(a text)",
+            "select * from jsonb_populate_recordset(null::secret, '[]')",
+            "select * from pg_ls_dir('/')",
+            "select * from pg_logical_slot_get_changes('a', null, null)",
+            "select * from dblink('host=x', 'select 1') as r(a int)",
+            "select * from ts_stat('select * from secret')",
+            "select * from json_table('[]', '$' columns (a int path '$')) as j",
+        ],
+    );
+    all_denied(
+        Dialect::MariaDb,
+        &[
+            "select * from json_table((select word from secret), '$' columns (a int path '$')) as j",
+            "select * from json_table('[]', '$' columns (a xml path '$')) as j",
+            "select * from json_table('[]', '$' columns (nested path '$' columns (a secret path '$'))) as j",
+            "select * from json_table('[]', ? columns (a int path '$')) as j",
+            "select * from json_table('[]', '$' columns (a int path '$' default 1 on empty)) as j",
+            "select * from json_table('[]', '$' columns (a int path '$')) as j, secret",
+            "select * from json_each('[1]')",
+            "select * from unnest(1)",
+        ],
+    );
+    all_refused(
+        Dialect::MariaDb,
+        &["select * from json_table('[]', '\\\\' columns (a int path '$')) as j"],
+    );
+}
+
 /// Attack: variables of the session. Denied.
 #[test]
 fn session_variables_are_denied() {
@@ -284,7 +340,8 @@ fn catalogs_are_denied() {
             "select * from other.review",
             "select * from pragma_table_info('review')",
             "select * from pragma_table_list",
-            "select * from json_each('[1]')",
+            "select * from json_each",
+            "select * from main.json_each('[1]')",
             "select * from dbstat",
         ],
     );

@@ -263,12 +263,41 @@ fn a_change_reads_and_writes_granted_tables_only() {
     }
 }
 
-/// Attack: a table whose name differs from a granted one in capitals alone. Denied, and said why no grant helps.
+/// Attack: a table whose name differs from a granted one in capitals alone. Denied, with the spelling that would grant it.
 #[test]
 fn a_name_that_differs_in_capitals_is_another_table() {
     let postgres = read(Dialect::Postgres, "select * from \"Review\"").unwrap_err();
     assert_eq!(postgres.code, "sql.denied");
-    assert!(postgres.message.contains("cannot be granted"), "{postgres}");
+    assert!(postgres.message.contains(r#""\"Review\"""#), "{postgres}");
+    let exact = Allowed {
+        dialect: Dialect::Postgres,
+        mode: SqlMode::ReadWrite,
+        tables: BTreeSet::from([table_name(Dialect::Postgres, "\"Review\"").unwrap()]),
+    };
+    for same in [
+        "\"Review\"",
+        "public.\"Review\"",
+        "\"public\".\"Review\" as r",
+    ] {
+        assert!(
+            decide(&format!("select * from {same}"), &exact).is_ok(),
+            "{same}"
+        );
+    }
+    for other in [
+        "Review",
+        "review",
+        "\"review\"",
+        "\"REVIEW\"",
+        "\"PUBLIC\".\"Review\"",
+        "shop.\"Review\"",
+        "\"Review\".\"Review\"",
+    ] {
+        let refusal = decide(&format!("delete from {other}"), &exact).unwrap_err();
+        assert_eq!(refusal.code, "sql.denied", "{other}");
+    }
+    let clause = "with \"Review\" as (select 1) select * from \"Review\"";
+    assert_eq!(decide(clause, &exact).unwrap_err().code, "sql.denied");
     let mariadb = read(Dialect::MariaDb, "select * from Review").unwrap_err();
     assert_eq!(mariadb.code, "sql.denied");
     assert!(
