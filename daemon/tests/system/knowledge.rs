@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::canary_search::{Search, everything};
-use super::rig::{output, task};
+use super::rig::{Rig, output, task};
 use super::world::{SECRETS, World, product_blog};
 
 /// So many other rows share the article's keyword with the one that matters.
