@@ -148,7 +148,8 @@ impl Beside for Server {
             let _ = store.close().await;
             Ok(mine.is_same(&theirs))
         };
-        self.strange.tell(&self.name, is_own).await
+        // Boxed: two connections are large, and asked for once.
+        Box::pin(self.strange.tell(&self.name, is_own)).await
     }
 
     async fn look(

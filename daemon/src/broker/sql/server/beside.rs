@@ -107,7 +107,8 @@ pub(in super::super) async fn connected<C>(
     connecting: impl Future<Output = Result<C, sqlx::Error>>,
     lost: impl FnOnce(&sqlx::Error) -> Refusal,
 ) -> Result<C, Refusal> {
-    match timeout(CONNECT_TIME, connecting).await {
+    // Boxed: a handshake is large, and soon over.
+    match timeout(CONNECT_TIME, Box::pin(connecting)).await {
         Ok(connected) => connected.map_err(|error| lost(&error)),
         Err(_) => Err(unreachable(name.as_str())),
     }
