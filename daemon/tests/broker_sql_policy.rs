@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use flowweaver::broker::sql::policy::{Allowed, Dialect, decide, table_name};
 use flowweaver::id::RunId;
 use flowweaver::workflow::grant::SqlMode;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr as _};
 
 /// Both servers of the machine that runs the tests; see CONTRIBUTING.md.
 const POSTGRES: &str = "postgres://postgres@127.0.0.1:5432/postgres";
@@ -78,45 +78,15 @@ async fn postgresql_understands_what_is_written_for_it() {
         "with gone as (delete from review returning *) insert into live select * from gone",
         "select id from review group by rollup (id) fetch first 3 rows only",
     ];
-    let mut server = match sqlx::PgConnection::connect(POSTGRES).await {
-        Ok(server) => server,
-        Err(error) => return eprintln!("skipped: no PostgreSQL server answers: {error}"),
+    // The setting under which a backslash in '…' hides a quote: what is written must not depend on it.
+    let hostile = "set standard_conforming_strings = off";
+    let tried = Tried {
+        dialect: Dialect::Postgres,
+        columns: "id int primary key, name text, stars int, at timestamptz, data jsonb, tags text[], \"select\" int",
+        before: Some(hostile),
+        force: " with (force)",
     };
-    let database = unique();
-    let run = |sql: String| AssertSqlSafe(sql).into_sql_str();
-    server
-        .execute(run(format!("create database {database}")))
-        .await
-        .unwrap();
-    let url = POSTGRES.replace("5432/postgres", &format!("5432/{database}"));
-    let mut wrong = Vec::new();
-    {
-        let mut there = sqlx::PgConnection::connect(&url).await.unwrap();
-        for table in ["review", "live"] {
-            let columns = "id int primary key, name text, stars int, at timestamptz, data jsonb, tags text[], \"select\" int";
-            there
-                .execute(run(format!("create table {table} ({columns})")))
-                .await
-                .unwrap();
-        }
-        // The setting under which a backslash in '…' hides a quote: what is written must not depend on it.
-        there
-            .execute("set standard_conforming_strings = off")
-            .await
-            .unwrap();
-        for statement in COMMON.iter().chain(&statements) {
-            let text = text(Dialect::Postgres, statement);
-            if let Err(error) = (&mut there).prepare(run(text.clone())).await {
-                wrong.push(format!("{text}: {error}"));
-            }
-        }
-        let _ = there.close().await;
-    }
-    server
-        .execute(run(format!("drop database {database} with (force)")))
-        .await
-        .unwrap();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    tried.on::<sqlx::PgConnection>(POSTGRES, &statements).await;
 }
 
 #[tokio::test]
@@ -138,38 +108,62 @@ async fn mariadb_understands_what_is_written_for_it() {
         "delete from review using review join live on live.id = review.id",
         "select 1 # why",
     ];
-    let mut server = match sqlx::MySqlConnection::connect(MARIADB).await {
-        Ok(server) => server,
-        Err(error) => return eprintln!("skipped: no MariaDB server answers: {error}"),
+    let tried = Tried {
+        dialect: Dialect::MariaDb,
+        columns: "id int primary key, name varchar(100) character set utf8mb4, stars int, at datetime, data json, `select` int",
+        before: None,
+        force: "",
     };
-    let database = unique();
-    let run = |sql: String| AssertSqlSafe(sql).into_sql_str();
-    server
-        .execute(run(format!("create database {database}")))
-        .await
-        .unwrap();
-    let url = MARIADB.replace("3306/mysql", &format!("3306/{database}"));
-    let mut wrong = Vec::new();
+    tried
+        .on::<sqlx::MySqlConnection>(MARIADB, &statements)
+        .await;
+}
+
+/// A database of the test's own, with the tables that the statements name.
+struct Tried {
+    dialect: Dialect,
+    columns: &'static str,
+    /// Said before the statements are prepared.
+    before: Option<&'static str>,
+    /// How a database is dropped that somebody is still connected to.
+    force: &'static str,
+}
+
+impl Tried {
+    /// The server prepares each of these, and of [`COMMON`], as it is written for it.
+    async fn on<C>(&self, url: &str, statements: &[&str])
+    where
+        C: Connection,
+        for<'c> &'c mut C: Executor<'c, Database = C::Database>,
     {
-        let mut there = sqlx::MySqlConnection::connect(&url).await.unwrap();
+        let mut server = match C::connect(url).await {
+            Ok(server) => server,
+            Err(error) => return eprintln!("skipped: no server answers at {url}: {error}"),
+        };
+        let run = |sql: String| AssertSqlSafe(sql).into_sql_str();
+        let database = unique();
+        let made = format!("create database {database}");
+        server.execute(run(made)).await.unwrap();
+        let mut url = url::Url::parse(url).unwrap();
+        url.set_path(&database);
+        let mut there = C::connect(url.as_str()).await.unwrap();
         for table in ["review", "live"] {
-            let columns = "id int primary key, name varchar(100) character set utf8mb4, stars int, at datetime, data json, `select` int";
-            there
-                .execute(run(format!("create table {table} ({columns})")))
-                .await
-                .unwrap();
+            let made = format!("create table {table} ({})", self.columns);
+            there.execute(run(made)).await.unwrap();
         }
-        for statement in COMMON.iter().chain(&statements) {
-            let text = text(Dialect::MariaDb, statement);
-            if let Err(error) = (&mut there).prepare(run(text.clone())).await {
+        if let Some(before) = self.before {
+            there.execute(before).await.unwrap();
+        }
+        let mut wrong = Vec::new();
+        for statement in COMMON.iter().chain(statements) {
+            let text = text(self.dialect, statement);
+            if let Err(error) = there.prepare(run(text.clone())).await {
                 wrong.push(format!("{text}: {error}"));
             }
         }
         let _ = there.close().await;
+        let dropped = format!("drop database {database}{}", self.force);
+        server.execute(run(dropped)).await.unwrap();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
-    server
-        .execute(run(format!("drop database {database}")))
-        .await
-        .unwrap();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,6 +1,5 @@
 //! A denial teaches: its lines, put into the files that it names as they are, allow the call; or it says that none does.
 
-use crate::broker_world::*;
 use crate::pasted::*;
 use crate::world::*;
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::own::Own;
 use super::policy::{Allowed, Dialect, table_name};
-use super::server::Finding;
+use super::server::{Beside as _, Finding};
 use super::session::{Session, TimeLimit};
 use super::{mariadb, postgres, sqlite};
 use crate::broker::error::Refusal;

@@ -20,8 +20,8 @@ use super::parameters::arguments;
 use crate::broker::error::Refusal;
 use crate::broker::sql::policy::Decided;
 use crate::broker::sql::server::{
-    Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, count_columns,
-    count_parameters, unknown_outcome,
+    Beside as _, Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, committed,
+    count_columns, count_parameters,
 };
 use crate::broker::sql::{Column, Value};
 
@@ -329,17 +329,8 @@ impl Link for MyLink {
     async fn commit(&mut self) -> Result<(), Fault> {
         self.alive()?;
         let mut budget = self.budget();
-        // A session that reads has nothing to make durable.
-        let end = if self.terms.writes {
-            "commit"
-        } else {
-            "rollback"
-        };
-        match self.run(&mut budget, end.to_owned()).await {
-            Ok(_) => Ok(()),
-            Err(fault) if fault.broken => Err(Fault::broken(unknown_outcome())),
-            Err(fault) => Err(fault),
-        }
+        let end = self.terms.commit().to_owned();
+        committed(self.run(&mut budget, end).await.map(drop))
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {

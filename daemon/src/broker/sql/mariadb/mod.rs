@@ -20,11 +20,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, Row as _};
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
 use super::own::Own;
-use super::server::{self, CONNECT_TIME, Finding, unreachable};
+use super::server::{self, Beside, Finding, Strange, unreachable};
 use super::session::Session;
 use crate::broker::error::Refusal;
 use crate::id::DatabaseName;
@@ -36,9 +34,7 @@ pub(super) struct Server {
     name: DatabaseName,
     options: MySqlConnectOptions,
     user: String,
-    own: Own,
-    /// Set once the server has said that it is not the daemon's own store.
-    strange: OnceCell<()>,
+    strange: Strange,
 }
 
 impl fmt::Debug for Server {
@@ -65,31 +61,8 @@ impl Server {
             name: name.clone(),
             options,
             user,
-            own: own.clone(),
-            strange: OnceCell::new(),
+            strange: Strange::new(own),
         })
-    }
-
-    /// Connects once and looks whether this is the daemon's own store. Errors: `sql.denied` if it is,
-    /// `sql.connect` if it cannot be told now.
-    pub(super) async fn is_strange(&self) -> Result<(), Refusal> {
-        let mut connection = self.connect().await?;
-        let answer = Box::pin(self.compare(&mut connection)).await;
-        // The server closes its end when it sees ours closed.
-        let _ = connection.close().await;
-        answer
-    }
-
-    /// What the role may do that no task needs.
-    pub(super) async fn privileges(
-        &self,
-        tables: &[String],
-        writes: bool,
-    ) -> Result<Vec<Finding>, Refusal> {
-        let mut connection = self.connect().await?;
-        let findings = privileges::look(&mut connection, tables, writes).await;
-        let _ = connection.close().await;
-        findings.map_err(|error| self.facts().lost(&error))
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -98,36 +71,40 @@ impl Server {
             user: &self.user,
         }
     }
+}
+
+impl Beside for Server {
+    type Connection = MySqlConnection;
 
     async fn connect(&self) -> Result<MySqlConnection, Refusal> {
-        match timeout(CONNECT_TIME, self.options.connect()).await {
-            Ok(connected) => connected.map_err(|error| self.facts().lost(&error)),
-            Err(_) => Err(unreachable(self.name.as_str())),
-        }
+        let lost = |error: &sqlx::Error| self.facts().lost(error);
+        server::connected(&self.name, self.options.connect(), lost).await
     }
 
     async fn compare(&self, connection: &mut MySqlConnection) -> Result<(), Refusal> {
-        let compare = async {
-            let Some((own, _)) = self.own.url.as_ref().map(options).and_then(Result::ok) else {
-                return Ok(());
+        let is_own = async {
+            let Some((own, _)) = self.strange.own().map(options).and_then(Result::ok) else {
+                return Ok(false);
             };
             let lost = |error: sqlx::Error| self.facts().lost(&error);
             let mine = identity(connection).await.map_err(lost)?;
             let mut store = own.connect().await.map_err(lost)?;
             let theirs = identity(&mut store).await.map_err(lost)?;
             let _ = store.close().await;
-            if mine == theirs {
-                let message = format!("`{}` is the daemon's own store", self.name);
-                return Err(Refusal::permanent("sql.denied", message));
-            }
-            Ok(())
+            Ok(mine == theirs)
         };
-        let known = self.strange.get_or_try_init(|| async {
-            let told = timeout(CONNECT_TIME, compare).await;
-            told.unwrap_or_else(|_| Err(unreachable(self.name.as_str())))
-        });
-        Box::pin(known).await?;
-        Ok(())
+        // Boxed: two connections are large, and asked for once.
+        Box::pin(self.strange.tell(&self.name, is_own)).await
+    }
+
+    async fn look(
+        &self,
+        connection: &mut MySqlConnection,
+        tables: &[String],
+        writes: bool,
+    ) -> Result<Vec<Finding>, Refusal> {
+        let findings = privileges::look(connection, tables, writes).await;
+        findings.map_err(|error| self.facts().lost(&error))
     }
 }
 

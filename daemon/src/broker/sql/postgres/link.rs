@@ -22,8 +22,8 @@ use super::parameters::Plan;
 use crate::broker::error::Refusal;
 use crate::broker::sql::policy::Decided;
 use crate::broker::sql::server::{
-    Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, count_columns,
-    count_parameters, unknown_outcome,
+    Beside as _, Budget, Busy, CONNECT_TIME, Fault, Link, Sink, Terms, UNATTENDED_TIME, committed,
+    count_columns, count_parameters,
 };
 use crate::broker::sql::{Column, Value};
 
@@ -312,19 +312,8 @@ impl Link for PgLink {
             let message = "a statement of the transaction failed, so all of it was rolled back";
             return Err(Refusal::permanent("sql.25P02", message).into());
         }
-        // A session that reads has nothing to make durable, and what it changed against all rules (large
-        // objects, before PostgreSQL 16) goes away again.
-        let end = if self.terms.writes {
-            "commit"
-        } else {
-            "rollback"
-        };
-        match self.end(&mut budget, end).await {
-            Ok(()) => Ok(()),
-            // What the server itself refused (a deferred constraint) is undone; silence is not an answer.
-            Err(fault) if fault.broken => Err(Fault::broken(unknown_outcome())),
-            Err(fault) => Err(fault),
-        }
+        let end = self.terms.commit();
+        committed(self.end(&mut budget, end).await)
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {

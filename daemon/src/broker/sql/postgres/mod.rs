@@ -22,11 +22,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
 use super::own::Own;
-use super::server::{self, CONNECT_TIME, Finding, unreachable};
+use super::server::{self, Beside, CONNECT_TIME, Finding, Strange, unreachable};
 use super::session::Session;
 use crate::broker::error::Refusal;
 use crate::id::DatabaseName;
@@ -60,9 +58,7 @@ pub(super) struct Server {
     name: DatabaseName,
     options: PgConnectOptions,
     pool: PgPool,
-    own: Own,
-    /// Set once the server has said that it is not the daemon's own store.
-    strange: OnceCell<()>,
+    strange: Strange,
 }
 
 impl fmt::Debug for Server {
@@ -111,31 +107,8 @@ impl Server {
             name: name.clone(),
             options,
             pool,
-            own: own.clone(),
-            strange: OnceCell::new(),
+            strange: Strange::new(own),
         })
-    }
-
-    /// Connects once and looks whether this is the daemon's own store. Errors: `sql.denied` if it is,
-    /// `sql.connect` if it cannot be told now.
-    pub(super) async fn is_strange(&self) -> Result<(), Refusal> {
-        let mut connection = self.connect().await?;
-        let answer = self.compare(&mut connection).await;
-        // The server closes its end when it sees ours closed.
-        let _ = connection.close().await;
-        answer
-    }
-
-    /// What the role may do that no task needs.
-    pub(super) async fn privileges(
-        &self,
-        tables: &[String],
-        writes: bool,
-    ) -> Result<Vec<Finding>, Refusal> {
-        let mut connection = self.connect().await?;
-        let findings = privileges::look(&mut connection, tables, writes).await;
-        let _ = connection.close().await;
-        findings.map_err(|error| self.facts().lost(&error))
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -152,37 +125,41 @@ impl Server {
         self.compare(&mut connection).await?;
         Ok(connection)
     }
+}
 
-    /// A connection beside the pool, which may be exhausted.
+impl Beside for Server {
+    type Connection = PgConnection;
+
+    /// Beside the pool, which may be exhausted.
     async fn connect(&self) -> Result<PgConnection, Refusal> {
-        match timeout(CONNECT_TIME, self.options.connect()).await {
-            Ok(connected) => connected.map_err(|error| self.facts().lost(&error)),
-            Err(_) => Err(unreachable(self.name.as_str())),
-        }
+        let lost = |error: &sqlx::Error| self.facts().lost(error);
+        server::connected(&self.name, self.options.connect(), lost).await
     }
 
     async fn compare(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
-        let compare = async {
-            let Some(own) = self.own.url.as_ref().map(options).and_then(Result::ok) else {
-                return Ok(());
+        let is_own = async {
+            let Some(own) = self.strange.own().map(options).and_then(Result::ok) else {
+                return Ok(false);
             };
             let lost = |error: sqlx::Error| self.facts().lost(&error);
             let mine = identity(connection).await.map_err(lost)?;
             let mut store = own.connect().await.map_err(lost)?;
             let theirs = identity(&mut store).await.map_err(lost)?;
             let _ = store.close().await;
-            if mine.is_same(&theirs) {
-                let message = format!("`{}` is the daemon's own store", self.name);
-                return Err(Refusal::permanent("sql.denied", message));
-            }
-            Ok(())
+            Ok(mine.is_same(&theirs))
         };
-        let known = self.strange.get_or_try_init(|| async {
-            let told = timeout(CONNECT_TIME, compare).await;
-            told.unwrap_or_else(|_| Err(unreachable(self.name.as_str())))
-        });
-        known.await?;
-        Ok(())
+        // Boxed: two connections are large, and asked for once.
+        Box::pin(self.strange.tell(&self.name, is_own)).await
+    }
+
+    async fn look(
+        &self,
+        connection: &mut PgConnection,
+        tables: &[String],
+        writes: bool,
+    ) -> Result<Vec<Finding>, Refusal> {
+        let findings = privileges::look(connection, tables, writes).await;
+        findings.map_err(|error| self.facts().lost(&error))
     }
 }
 

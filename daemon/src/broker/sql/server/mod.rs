@@ -4,6 +4,7 @@
 //! the time and the limits are here. A session runs in a task of its own that no guest can drop:
 //! whatever happens, it ends with the connection clean or closed.
 
+mod beside;
 mod budget;
 mod finding;
 mod sink;
@@ -21,6 +22,7 @@ use super::session::{Command, Session, Stop, TimeLimit};
 use super::{SqlLimits, Value};
 use crate::broker::error::Refusal;
 
+pub(super) use beside::{Beside, Strange, connected};
 pub(super) use budget::{Budget, Busy};
 pub use finding::Finding;
 pub(super) use sink::Sink;
@@ -44,6 +46,14 @@ pub(super) struct Terms {
     pub(super) time: TimeLimit,
     /// Rows and bytes of one query.
     pub(super) limits: SqlLimits,
+}
+
+impl Terms {
+    /// The word that ends a transaction which is to be durable. A session that reads has nothing to make durable, and
+    /// what it changed against all rules (PostgreSQL's large objects, before version 16) goes away again.
+    pub(super) fn commit(&self) -> &'static str {
+        if self.writes { "commit" } else { "rollback" }
+    }
 }
 
 /// Why a statement did not succeed, and what that means for the connection.
@@ -269,12 +279,15 @@ pub(super) fn unreachable(name: &str) -> Refusal {
     )
 }
 
-/// The connection was lost while the changes were made durable.
-pub(super) fn unknown_outcome() -> Refusal {
-    Refusal::permanent(
-        "sql.unknown-outcome",
-        "the connection was lost while committing: whether the changes are there is not known",
-    )
+/// What a commit came to: what the server itself refused (a deferred constraint) is undone, and silence is no answer.
+pub(super) fn committed(ended: Result<(), Fault>) -> Result<(), Fault> {
+    ended.map_err(|fault| match fault.broken {
+        true => Fault::broken(Refusal::permanent(
+            "sql.unknown-outcome",
+            "the connection was lost while committing: whether the changes are there is not known",
+        )),
+        false => fault,
+    })
 }
 
 /// The guest gave another number of values than the statement takes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::world::*;
 use crate::broker::sql::database::{DatabaseError, Target};
 use crate::broker::sql::own::Own;
+use crate::broker::sql::server::Beside as _;
 use crate::broker::sql::session::Message;
 use crate::broker::sql::{SqlLimits, Value};
 

@@ -12,6 +12,7 @@
 mod attacks;
 mod conduct;
 mod ends;
+mod values;
 mod values_mariadb;
 mod values_postgres;
 mod world;
