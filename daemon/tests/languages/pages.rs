@@ -74,7 +74,8 @@ fn the_pages_show_the_same_smallest_task_and_the_versions_that_are_tested() {
 }
 
 #[test]
-fn every_package_of_the_javascript_compilers_is_pinned_by_its_hash_and_comes_from_nowhere_special() {
+fn every_package_of_the_javascript_compilers_is_pinned_by_its_hash_and_comes_from_nowhere_special()
+{
     for folder in ["javascript", "starlingmonkey"] {
         let path = root().join("polyglot").join(folder);
         let lock = fs::read_to_string(path.join("package-lock.json")).unwrap();
