@@ -28,6 +28,21 @@ fn text(rig: &Rig, words: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_key_or_revision_that_can_be_none_is_wrong_usage() {
+    let mut rig = rig();
+    rig.start();
+    let kv = |words: &[&str]| text(&rig, &[&["kv"], words].concat());
+    for wrong in [
+        &["set", "keeper", "", "v"][..],
+        &["set", "keeper", "a\nb", "v"],
+        &["set", "keeper", "k", "v", "--expect", "soon"],
+    ] {
+        let (code, said) = kv(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}: {said}");
+    }
+}
+
+#[test]
 fn state_is_listed_read_and_mended_from_the_command_line() {
     let mut rig = rig();
     rig.start();
@@ -40,14 +55,6 @@ fn state_is_listed_read_and_mended_from_the_command_line() {
     ] {
         let (code, said) = kv(absent);
         assert_eq!(code, Some(4), "{absent:?}: {said}");
-    }
-    for wrong in [
-        &["set", "keeper", "", "v"][..],
-        &["set", "keeper", "a\nb", "v"],
-        &["set", "keeper", "k", "v", "--expect", "soon"],
-    ] {
-        let (code, said) = kv(wrong);
-        assert_eq!(code, Some(2), "{wrong:?}: {said}");
     }
     let hostile = "a/../한글?&%00 \u{202E}";
     let set = rig.json(&["kv", "set", "keeper", hostile, "one", "--expect", "absent"]);
