@@ -69,7 +69,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox/", "broker/", "bindings.rs"]),
     ("wasmtime_wasi", &["sandbox/"]),
     ("sqlx", &["store/", "broker/sql/"]),
-    ("rusqlite", &["broker/sql/sqlite"]),
+    ("rusqlite", &["broker/sql/sqlite", "store/sqlite"]),
     ("reqwest", &["broker/http"]),
     ("axum", &["api/", "dashboard/"]),
     ("hyper", &["api/", "dashboard/", "cli/client.rs"]),

@@ -161,14 +161,14 @@ fn wrong_settings_exit_2_and_say_what_is_accepted() {
     for (settings, accepted) in [
         (
             format!("{database}mode = \"banana\"\n"),
-            "`read` or `read-write`",
+            "\"read\" or \"read-write\"",
         ),
         (
             "[store]\ndurability = \"banana\"\n".to_owned(),
-            "`full` or `normal`",
+            "\"full\" or \"normal\"",
         ),
         ("[store]\nurl = \"banana:x\"\n".to_owned(), "sqlite:"),
-        ("[log]\nformat = \"banana\"\n".to_owned(), "`text`"),
+        ("[log]\nformat = \"banana\"\n".to_owned(), "\"text\""),
         (
             "[network]\nallow = [\"banana\"]\n".to_owned(),
             "[network] allow",

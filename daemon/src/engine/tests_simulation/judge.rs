@@ -1,0 +1,112 @@
+//! What must hold of the records after a storm, whatever it was.
+
+use std::collections::{HashMap, HashSet};
+
+use super::World;
+use crate::id::TaskRunId;
+use crate::run::status::Status;
+use crate::store::rows::{AttemptRow, IoKind, TaskRunRow};
+
+impl World {
+    /// What is wrong with what is left.
+    pub(super) fn judged(&self) -> Vec<String> {
+        let outside = self.guests.outside.lock().unwrap();
+        let tables = self.store.tables();
+        let mut wrong = outside.complaints.clone();
+        let mut outputs: HashMap<TaskRunId, u32> = HashMap::new();
+        for io in tables.io.values().filter(|io| io.kind == IoKind::Output) {
+            *outputs.entry(io.task_run_id).or_default() += 1;
+        }
+        for task in tables.tasks.values() {
+            let mut attempts: Vec<_> = tables
+                .attempts
+                .values()
+                .filter(|attempt| attempt.task_run_id == task.task_run_id)
+                .collect();
+            attempts.sort_by_key(|attempt| attempt.number);
+            wrong.extend(faults_of(
+                task,
+                &attempts,
+                outputs.get(&task.task_run_id).copied(),
+            ));
+            let habit = self.guests.habits[task.task.as_str()];
+            let is_module = !(task.item_index == -1 && attempts.is_empty());
+            if self.calm && is_module && task.status == Status::Succeeded {
+                let expected = habit.failures as usize + 1;
+                if attempts.len() != expected {
+                    wrong.push(format!(
+                        "{}: {} attempts in fair weather instead of {expected}",
+                        task.task,
+                        attempts.len()
+                    ));
+                }
+            }
+        }
+        if self.calm {
+            // One effect an attempt: nothing ran that was not recorded.
+            let effects: u32 = outside.effects.values().sum();
+            if effects as usize != tables.attempts.len() {
+                wrong.push(format!(
+                    "{effects} effects of {} attempts",
+                    tables.attempts.len()
+                ));
+            }
+        }
+        let keyed = tables
+            .runs
+            .values()
+            .filter_map(|run| run.idempotency_key.as_ref());
+        let mut keys = HashSet::new();
+        wrong.extend(
+            keyed
+                .filter(|key| !keys.insert((*key).clone()))
+                .map(|key| format!("two runs have the key {key}")),
+        );
+        wrong
+    }
+}
+
+/// What is wrong with the record of a task run that has ended.
+fn faults_of(task: &TaskRunRow, attempts: &[&AttemptRow], outputs: Option<u32>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut complain = |what: String| wrong.push(format!("{} {}: {what}", task.run_id, task.task));
+    if !task.status.is_final() {
+        complain(format!("left {}", task.status));
+    }
+    if outputs.unwrap_or(0) > 1 {
+        complain(format!("{outputs:?} outputs"));
+    }
+    if (task.status == Status::Succeeded) != (task.output_io_id.is_some()) {
+        complain(format!(
+            "{} with output {:?}",
+            task.status, task.output_io_id
+        ));
+    }
+    for (position, attempt) in attempts.iter().enumerate() {
+        if attempt.number as usize != position + 1 {
+            complain(format!("attempt {} stands at {position}", attempt.number));
+        }
+        if !attempt.status.is_final() && attempt.status != Status::Interrupted {
+            complain(format!(
+                "attempt {} left {}",
+                attempt.number, attempt.status
+            ));
+        }
+    }
+    if !attempts.is_sorted_by_key(|attempt| attempt.lease_epoch) {
+        complain("an older owner began a later attempt".to_owned());
+    }
+    let successes = attempts
+        .iter()
+        .filter(|attempt| attempt.status == Status::Succeeded);
+    if successes.count() > 1 {
+        complain("succeeded twice".to_owned());
+    }
+    let late = attempts
+        .iter()
+        .position(|attempt| attempt.status == Status::Succeeded);
+    if late.is_some_and(|at| at + 1 != attempts.len()) {
+        complain("an attempt after it had succeeded".to_owned());
+    }
+    wrong
+}
