@@ -191,25 +191,9 @@ impl Tables {
                 self.runs.insert(t.run_id, row);
             }
             RunChange::Update(update) => {
-                let Some(row) = self.runs.get_mut(&t.run_id) else {
-                    return CommitOutcome::Conflict;
-                };
-                if row.lease_epoch != t.lease_epoch {
-                    self.fenced += 1;
-                    if !self.lax {
-                        return CommitOutcome::Fenced;
-                    }
+                if let Some(stopped) = self.update(t, update) {
+                    return stopped;
                 }
-                if row.revision != t.expected_revision && !self.lax {
-                    return CommitOutcome::Conflict;
-                }
-                row.revision += 1;
-                row.status = update.status;
-                row.started_at = update.started_at;
-                row.finished_at = update.finished_at;
-                row.tolerated_failures = update.tolerated_failures;
-                row.failure_code = update.failure_code.clone();
-                row.failure_message = update.failure_message.clone();
             }
         }
         self.jobs
@@ -236,6 +220,29 @@ impl Tables {
         self.orders
             .retain(|order| !t.consumed.contains(&order.command_id));
         CommitOutcome::Committed
+    }
+
+    fn update(&mut self, t: &Transition, update: &RunUpdate) -> Option<CommitOutcome> {
+        let Some(row) = self.runs.get_mut(&t.run_id) else {
+            return Some(CommitOutcome::Conflict);
+        };
+        if row.lease_epoch != t.lease_epoch {
+            self.fenced += 1;
+            if !self.lax {
+                return Some(CommitOutcome::Fenced);
+            }
+        }
+        if row.revision != t.expected_revision && !self.lax {
+            return Some(CommitOutcome::Conflict);
+        }
+        row.revision += 1;
+        row.status = update.status;
+        row.started_at = update.started_at;
+        row.finished_at = update.finished_at;
+        row.tolerated_failures = update.tolerated_failures;
+        row.failure_code = update.failure_code.clone();
+        row.failure_message = update.failure_message.clone();
+        None
     }
 
     fn write_all(&mut self, batch: &[Transition], reject: bool) -> Vec<CommitOutcome> {

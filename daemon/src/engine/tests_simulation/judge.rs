@@ -108,5 +108,16 @@ fn faults_of(task: &TaskRunRow, attempts: &[&AttemptRow], outputs: Option<u32>) 
     if late.is_some_and(|at| at + 1 != attempts.len()) {
         complain("an attempt after it had succeeded".to_owned());
     }
+    if !wrong.is_empty() {
+        let story = attempts.iter().map(|attempt| {
+            let (number, status, epoch) = (attempt.number, attempt.status, attempt.lease_epoch);
+            let (from, to) = (attempt.started_at, attempt.finished_at);
+            format!(
+                "  {number} {status} by {} at epoch {epoch}, {from} to {to:?}",
+                attempt.daemon_id
+            )
+        });
+        wrong.extend(story);
+    }
     wrong
 }

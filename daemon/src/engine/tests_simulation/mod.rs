@@ -64,20 +64,21 @@ impl Weather {
             fault: rng.random_range(0..25),
         };
         let only = rng.random_range(0..12);
-        let mut at = 0;
-        for kind in [
+        for (at, kind) in [
             &mut weather.cancel,
             &mut weather.kill,
             &mut weather.freeze,
             &mut weather.drain,
             &mut weather.store_away,
             &mut weather.fault,
-        ] {
+        ]
+        .into_iter()
+        .enumerate()
+        {
             // 0..6: that kind alone; 6: none of them.
             if only < 6 && only != at || only == 6 {
                 *kind = 0;
             }
-            at += 1;
         }
         weather
     }
