@@ -119,6 +119,7 @@ mod tests {
         let second = waiting.await.unwrap();
         assert!(StateLock::take(&state, Duration::ZERO).await.is_err());
         drop(second);
-        StateLock::take(&state, Duration::ZERO).await.unwrap();
+        // Who gave up waiting may have it for an instant once it is free.
+        StateLock::take(&state, FAR).await.unwrap();
     }
 }

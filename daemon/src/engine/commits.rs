@@ -22,7 +22,7 @@ const REFUSALS_MAX: u32 = 2;
 impl Conductor {
     pub(super) fn committed(
         &mut self,
-        runs: Vec<RunId>,
+        runs: Vec<(RunId, i64)>,
         result: Result<Vec<CommitOutcome>, StoreError>,
     ) {
         self.writing = false;
@@ -30,11 +30,15 @@ impl Conductor {
             Ok(outcomes) => {
                 self.store_health = Ok(());
                 let mut changed = Vec::with_capacity(runs.len());
-                for (run, outcome) in runs.into_iter().zip(outcomes) {
+                for ((run, epoch), outcome) in runs.into_iter().zip(outcomes) {
                     if outcome == CommitOutcome::Committed {
                         changed.push(run);
                     }
-                    self.outcome(run, outcome);
+                    if self.is_of_the_past(run, epoch) {
+                        self.settle_the_past(run, outcome);
+                    } else {
+                        self.outcome(run, outcome);
+                    }
                 }
                 if !changed.is_empty() {
                     self.tell(EngineEvent::Changed(changed.into()));
@@ -43,10 +47,33 @@ impl Conductor {
             Err(error) => {
                 tracing::warn!(%error, runs = runs.len(), "a commit has an unknown outcome");
                 self.store_health = Err(error.to_string());
-                for run in runs {
-                    self.lost(run, &error);
+                for (run, epoch) in runs {
+                    if !self.is_of_the_past(run, epoch) {
+                        self.lost(run, &error);
+                    }
                 }
             }
+        }
+    }
+
+    /// Whether this daemon has claimed the run anew since a transition of that epoch was made. Its outcome says
+    /// nothing about what is in memory now.
+    fn is_of_the_past(&self, run: RunId, epoch: i64) -> bool {
+        let arriving = self.arriving.get(&run).map(|arrival| arrival.epoch);
+        let active = self.runs.get(&run).map(|active| active.epoch);
+        active.or(arriving).is_some_and(|now| now > epoch)
+    }
+
+    /// The insert of a run that was claimed before its outcome was heard is answered; nothing else is owed.
+    fn settle_the_past(&mut self, run: RunId, outcome: CommitOutcome) {
+        if outcome == CommitOutcome::Committed {
+            self.answer(
+                run,
+                Ok(Accepted {
+                    run_id: run,
+                    duplicate: false,
+                }),
+            );
         }
     }
 
@@ -250,8 +277,13 @@ impl Conductor {
                     duplicate: false,
                 };
                 self.answer(run, Ok(accepted));
-                if self.runs.contains_key(&run) {
-                    self.resume(run, *image);
+                if self.is_of_the_past(run, image.run.lease_epoch) {
+                    // It was claimed anew while this was read; what the claim asked for is on its way.
+                } else if let Some(active) = self.runs.get(&run) {
+                    // One answer is enough: after it the run goes on, and a second one is old.
+                    if matches!(active.phase, Phase::Reading { .. }) {
+                        self.resume(run, *image);
+                    }
                 } else if let Some(arrival) = self.arriving.remove(&run) {
                     let compiled = self.compile(&workflow);
                     self.arrive(*image, arrival, compiled);

@@ -30,7 +30,8 @@ pub(super) enum Intake {
     },
     /// The writer is done with a batch.
     Committed {
-        runs: Vec<RunId>,
+        /// The run and the epoch of each transition.
+        runs: Vec<(RunId, i64)>,
         result: Result<Vec<CommitOutcome>, StoreError>,
     },
     /// A run was read.

@@ -17,7 +17,7 @@ pub(super) fn start(
     let (door, mut batches) = mpsc::unbounded_channel::<Vec<Transition>>();
     tokio::spawn(async move {
         while let Some(batch) = batches.recv().await {
-            let runs = batch.iter().map(|transition| transition.run_id).collect();
+            let runs = batch.iter().map(|t| (t.run_id, t.lease_epoch)).collect();
             let result = store.commit(batch.into()).await;
             if intake.send(Intake::Committed { runs, result }).is_err() {
                 return;

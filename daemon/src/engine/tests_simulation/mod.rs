@@ -504,6 +504,15 @@ proptest! {
     }
 }
 
+/// Seeds that found something once: outcomes and readings of an earlier lease, heard after the run had been
+/// claimed anew, took the new one out of memory.
+#[test]
+fn storms_that_once_lost_a_run_or_counted_an_attempt_twice_are_weathered() {
+    for seed in [2_870_079_976_023_557_941, 2_705_678_528_456_048_458] {
+        World::new(seed).run();
+    }
+}
+
 /// What the storms of some seeds came to.
 fn storms(seeds: u64, lax: bool) -> (usize, usize, usize, usize) {
     let (mut runs, mut fenced, mut interrupted, mut faults) = (0, 0, 0, 0);
