@@ -47,6 +47,10 @@ fn http(c: &mut Criterion) {
         http: vec![broker_world::grant(&server.url("/shop/*"))],
         ..Grants::default()
     };
+    // The broker brings its own; the bare client takes the process's.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .unwrap();
     let bare = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut group = c.benchmark_group("HTTP GET");
     group.bench_function("bare", |b| {
