@@ -14,6 +14,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use flowweaver::clock::Timestamp;
 use flowweaver::id::{AttemptId, DaemonId, Digest, IoId, OrganizationId, RunId, TaskRunId};
 use flowweaver::run::status::{Level, Status, Trigger};
+use flowweaver::store::lineage::Lineage;
 use flowweaver::store::rows::{
     AttemptRow, IoKind, IoRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow, Transition,
     VersionRow,
@@ -36,6 +37,7 @@ fn blank(run_id: RunId, run: RunChange) -> Transition {
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        ends: false,
     }
 }
 
@@ -49,6 +51,8 @@ async fn start_run(store: &SqliteStore, daemon: DaemonId) -> RunId {
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after: Vec::new(),
         created_at: NOW,
     };
     let run_id = RunId::generate();
@@ -78,6 +82,7 @@ async fn start_run(store: &SqliteStore, daemon: DaemonId) -> RunId {
         tolerated_failures: 0,
         failure_code: None,
         failure_message: None,
+        lineage: Lineage::default(),
     };
     let outcome = store
         .commit([blank(run_id, RunChange::Insert(Box::new(row)))].into())

@@ -32,6 +32,8 @@ pub struct ListQuery {
     workflow: Option<WorkflowName>,
     status: Option<String>,
     trigger: Option<Trigger>,
+    parent: Option<RunId>,
+    root: Option<RunId>,
     cursor: Option<RunId>,
     limit: Option<u32>,
 }
@@ -65,6 +67,8 @@ pub async fn list(
         workflow: query.workflow,
         status,
         trigger: query.trigger,
+        parent: query.parent,
+        root: query.root,
         before: query.cursor,
         limit,
     };

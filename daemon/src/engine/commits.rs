@@ -433,7 +433,9 @@ impl Conductor {
             failure_code: Some(code.to_owned()),
             failure_message: Some(why.to_owned()),
         });
-        self.outbox
-            .push_back(Transition::of_run(run, row.lease_epoch, revision, failed));
+        self.outbox.push_back(Transition {
+            ends: true,
+            ..Transition::of_run(run, row.lease_epoch, revision, failed)
+        });
     }
 }

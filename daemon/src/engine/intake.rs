@@ -12,6 +12,7 @@ use crate::id::{AttemptId, OrganizationId, RunId};
 use crate::run::event::Unit;
 use crate::run::status::Status;
 use crate::sandbox::invoke::AttemptReport;
+use crate::store::lineage::Lineage;
 use crate::store::rows::{ClaimedRun, CommandRow, RunImage, RunRow};
 use crate::store::{CommitOutcome, StoreError};
 use crate::workflow::model::Workflow;
@@ -128,6 +129,7 @@ impl Admission {
             tolerated_failures: 0,
             failure_code: None,
             failure_message: None,
+            lineage: Lineage::default(),
         };
         let run = NewRun {
             row,

@@ -15,6 +15,7 @@ use crate::run::event::Unit;
 use crate::run::graph::Graph;
 use crate::run::rerun::{self, Earlier, From};
 use crate::run::status::{Status, Trigger};
+use crate::store::lineage::Lineage;
 use crate::store::rows::{RunImage, RunRow};
 use crate::workflow::model::Workflow;
 
@@ -66,6 +67,8 @@ pub(super) fn admission(
         tolerated_failures: 0,
         failure_code: None,
         failure_message: None,
+        // Nobody waits for it but who asked for it.
+        lineage: Lineage::default(),
         ..earlier
     };
     let run = NewRun {

@@ -369,6 +369,7 @@ impl Active {
             } else {
                 Vec::new()
             },
+            ends: is_final,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::id::{
     AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, SecretName, TaskRunId,
     WorkflowId, WorkflowName,
 };
+use crate::store::lineage::{DeliveryId, DeliveryRow, DeliveryState, EndOf};
 use crate::store::rows::*;
 use crate::store::{
     CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
@@ -46,6 +47,9 @@ pub struct Tables {
     pub logs: Vec<(RunId, NewLog)>,
     pub orders: Vec<CommandRow>,
     pub workflows: Vec<WorkflowRow>,
+    /// Who starts after which end.
+    pub triggers: Vec<(WorkflowId, EndOf)>,
+    pub deliveries: BTreeMap<DeliveryId, DeliveryRow>,
     daemons: HashMap<DaemonId, Sign>,
     pub commits: usize,
     pub largest_batch: usize,
@@ -219,7 +223,39 @@ impl Tables {
             .extend(t.logs.iter().map(|log| (t.run_id, log.clone())));
         self.orders
             .retain(|order| !t.consumed.contains(&order.command_id));
+        if t.ends {
+            self.note_end(t.run_id);
+        }
         CommitOutcome::Committed
+    }
+
+    /// Notes who starts after the end of this run.
+    fn note_end(&mut self, run: RunId) {
+        let source = &self.runs[&run];
+        for (workflow, end) in &self.triggers {
+            if end.workflow != source.workflow_name || end.status != source.status {
+                continue;
+            }
+            let at = source.finished_at.unwrap();
+            let id = DeliveryId {
+                source: run,
+                workflow: *workflow,
+            };
+            let row = DeliveryRow {
+                id,
+                organization_id: source.organization_id,
+                source_status: source.status,
+                state: DeliveryState::Pending,
+                run_id: None,
+                reason_code: None,
+                reason_message: None,
+                due_at: at,
+                created_at: at,
+                settled_at: None,
+            };
+            let before = self.deliveries.insert(id, row);
+            assert!(before.is_none() || self.lax, "a run ended twice");
+        }
     }
 
     fn update(&mut self, t: &Transition, update: &RunUpdate) -> Option<CommitOutcome> {
@@ -419,6 +455,52 @@ impl Store for FakeStore {
         Ok(self.up()?.workflows.clone())
     }
 
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        Ok(self.up()?.runs.get(&run).cloned())
+    }
+
+    async fn run_of_key(
+        &self,
+        organization: OrganizationId,
+        key: &str,
+    ) -> Result<Option<RunRow>, StoreError> {
+        let tables = self.up()?;
+        let mut runs = tables.runs.values();
+        let found = runs.find(|run| {
+            run.organization_id == organization && run.idempotency_key.as_deref() == Some(key)
+        });
+        Ok(found.cloned())
+    }
+
+    async fn deliveries_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let tables = self.up()?;
+        let due = |row: &&DeliveryRow| row.state == DeliveryState::Pending && row.due_at <= now;
+        let mut due: Vec<_> = tables.deliveries.values().filter(due).cloned().collect();
+        due.sort_by_key(|row| row.due_at);
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+
+    async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
+        let tables = self.up()?;
+        let of = |row: &&DeliveryRow| row.id.source == run;
+        Ok(tables.deliveries.values().filter(of).cloned().collect())
+    }
+
+    async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
+        let mut tables = self.up()?;
+        if let Some(row) = tables.deliveries.get_mut(&delivery.id)
+            && row.state == DeliveryState::Pending
+        {
+            *row = delivery.clone();
+        }
+        Ok(())
+    }
+
     async fn publish(&self, _: &VersionRow) -> Result<WorkflowId, StoreError> {
         Err(unused())
     }
@@ -440,8 +522,17 @@ impl Store for FakeStore {
     async fn module_bytes(&self, _: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         Err(unused())
     }
-    async fn runs(&self, _: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
-        Err(unused())
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        let tables = self.up()?;
+        let wanted = |run: &&RunRow| {
+            filter
+                .root
+                .is_none_or(|root| run.lineage.root_run_id == Some(root))
+                && (filter.workflow.as_ref()).is_none_or(|name| *name == run.workflow_name)
+                && filter.trigger.is_none_or(|trigger| trigger == run.trigger)
+        };
+        let runs = tables.runs.values().rev().filter(wanted);
+        Ok(runs.take(filter.limit as usize).cloned().collect())
     }
     async fn logs(&self, _: Option<RunId>, _: i64, _: u32) -> Result<Vec<LogRow>, StoreError> {
         Err(unused())

@@ -30,13 +30,7 @@ fn workflow(text: &str, children: &[&Workflow]) -> Arc<Workflow> {
         modules: [("work".parse().unwrap(), anything)].into(),
         workflows: children
             .iter()
-            .map(|child| {
-                let facts = WorkflowFacts {
-                    version: child.version,
-                    inputs: Vec::new(),
-                };
-                (child.name.clone(), facts)
-            })
+            .map(|child| (child.name.clone(), WorkflowFacts::of(child)))
             .collect(),
         ..Environment::default()
     };

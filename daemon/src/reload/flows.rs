@@ -354,12 +354,12 @@ fn children(catalog: &Catalog) -> BTreeMap<WorkflowName, WorkflowFacts> {
     catalog
         .workflows
         .values()
+        .filter(|live| live.organization_id == OrganizationId::ROOT)
         .map(|live| {
-            let facts = WorkflowFacts {
-                version: live.workflow.version,
-                inputs: live.workflow.inputs.clone(),
-            };
-            (live.workflow.name.clone(), facts)
+            (
+                live.workflow.name.clone(),
+                WorkflowFacts::of(&live.workflow),
+            )
         })
         .collect()
 }

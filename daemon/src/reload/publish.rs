@@ -10,11 +10,13 @@ use super::Reload;
 use super::files::FlowFile;
 use crate::catalog::{LiveWorkflow, ProblemKind};
 use crate::diagnostic::Diagnostic;
-use crate::id::{Digest, ModuleName, OrganizationId};
+use crate::id::{Digest, ModuleName, OrganizationId, WorkflowName};
+use crate::run::status::Status;
+use crate::store::lineage::EndOf;
 use crate::store::rows::VersionRow;
 use crate::workflow::WorkflowSource;
 use crate::workflow::environment::Environment;
-use crate::workflow::model::{Uses, Workflow};
+use crate::workflow::model::{End, Uses, Workflow};
 
 impl Reload {
     /// Publishes a version and makes it live; answers whether the catalog changed.
@@ -185,6 +187,7 @@ fn version_row(
             Uses::Workflow { .. } => None,
         })
         .collect();
+    let workflows: BTreeMap<&WorkflowName, Digest> = workflow.children().collect();
     VersionRow {
         version: workflow.version,
         organization_id: OrganizationId::ROOT,
@@ -194,6 +197,29 @@ fn version_row(
         vars: json!(environment.vars).to_string(),
         ceilings: json!(environment.ceilings).to_string(),
         modules: json!(modules).to_string(),
+        workflows: json!(workflows).to_string(),
+        starts_after: starts_after(workflow),
         created_at: now,
     }
+}
+
+/// The ends after which a workflow starts, each once.
+fn starts_after(workflow: &Workflow) -> Vec<EndOf> {
+    let mut ends: Vec<EndOf> = Vec::new();
+    for after in workflow.starts_after() {
+        for end in &after.ends {
+            let end = EndOf {
+                workflow: after.workflow.clone(),
+                status: match end {
+                    End::Succeeded => Status::Succeeded,
+                    End::Failed => Status::Failed,
+                    End::Cancelled => Status::Cancelled,
+                },
+            };
+            if !ends.contains(&end) {
+                ends.push(end);
+            }
+        }
+    }
+    ends
 }

@@ -210,6 +210,8 @@ macro_rules! calls {
                 .bind(stored(&v.vars).into_owned())
                 .bind(stored(&v.ceilings).into_owned())
                 .bind(stored(&v.modules).into_owned())
+                .bind(stored(&v.workflows).into_owned())
+                .bind(serde_json::json!(v.starts_after).to_string())
                 .bind(v.created_at.as_micros())
                 .execute(&mut *db)
                 .await
@@ -225,11 +227,12 @@ macro_rules! calls {
                 )));
             }
             query(sql::ACTIVATE)
-                .bind(id)
+                .bind(id.clone())
                 .bind(digest)
-                .execute(db)
+                .execute(&mut *db)
                 .await
                 .map_err(fault)?;
+            start_after(db, v.organization_id, id, &v.starts_after).await?;
             Ok(workflow.workflow_id)
         }
 
@@ -241,10 +244,22 @@ macro_rules! calls {
             query(sql::RETIRE)
                 .bind(organization.to_string())
                 .bind(name.to_string())
-                .execute(db)
+                .execute(&mut *db)
                 .await
                 .map_err(fault)?;
-            Ok(())
+            let row = query(sql::WORKFLOW)
+                .bind(organization.to_string())
+                .bind(name.to_string())
+                .fetch_optional(&mut *db)
+                .await
+                .map_err(fault)?;
+            match row {
+                Some(row) => {
+                    let id = cells::workflow(&row)?.workflow_id.to_string();
+                    start_after(db, organization, id, &[]).await
+                }
+                None => Ok(()),
+            }
         }
 
         pub(super) async fn workflows(db: &mut Db) -> Result<Vec<WorkflowRow>, Fault> {
@@ -331,10 +346,16 @@ macro_rules! calls {
             let before = filter.before.map_or_else(|| "~".into(), |run| run.to_string());
             let states: Vec<&str> = filter.status.iter().map(|s| s.as_str()).collect();
             let states = (!states.is_empty()).then(|| states.join(","));
-            let statement = match (&filter.workflow, filter.status.as_slice()) {
-                (Some(_), _) => sql::RUNS_OF_WORKFLOW,
-                (None, [_]) => sql::RUNS_IN_STATUS,
-                (None, _) => sql::RUNS,
+            let family = match (filter.parent, filter.root) {
+                (Some(parent), _) => Some((sql::RUNS_OF_PARENT, parent)),
+                (None, Some(root)) => Some((sql::RUNS_OF_ROOT, root)),
+                (None, None) => None,
+            };
+            let statement = match (family, &filter.workflow, filter.status.as_slice()) {
+                (Some((statement, _)), ..) => statement,
+                (None, Some(_), _) => sql::RUNS_OF_WORKFLOW,
+                (None, None, [_]) => sql::RUNS_IN_STATUS,
+                (None, None, _) => sql::RUNS,
             };
             let mut query = query(statement)
                 .bind(before)
@@ -342,9 +363,12 @@ macro_rules! calls {
                 .bind(filter.trigger.map(|t| t.as_str()))
                 .bind(states)
                 .bind(i64::from(filter.limit));
-            if let Some(workflow) = filter.workflow {
-                query = query.bind(workflow.to_string());
-            }
+            let workflow = filter.workflow.map(|workflow| workflow.to_string());
+            query = match (family, workflow) {
+                (Some((_, above)), workflow) => query.bind(above.to_string()).bind(workflow),
+                (None, Some(workflow)) => query.bind(workflow),
+                (None, None) => query,
+            };
             let rows = query.fetch_all(db).await.map_err(fault)?;
             rows.iter().map(cells::run).collect()
         }
@@ -372,7 +396,9 @@ pub(super) use calls;
 macro_rules! store {
     ($store:ty) => {
         use async_trait::async_trait;
+        use $crate::clock::Timestamp;
         use $crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+        use $crate::store::lineage::DeliveryRow;
         use $crate::store::rows::{
             ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage,
             RunRow, Transition, VersionRow, WorkflowRow,
@@ -481,6 +507,40 @@ macro_rules! store {
             async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
                 let filter = filter.clone();
                 self.read(move |c| Box::pin(calls::runs(c, filter))).await
+            }
+
+            async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::run(c, run))).await
+            }
+
+            async fn run_of_key(
+                &self,
+                organization: OrganizationId,
+                key: &str,
+            ) -> Result<Option<RunRow>, StoreError> {
+                let key = key.to_owned();
+                self.read(move |c| Box::pin(calls::run_of_key(c, organization, key)))
+                    .await
+            }
+
+            async fn deliveries_due(
+                &self,
+                now: Timestamp,
+                limit: u32,
+            ) -> Result<Vec<DeliveryRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::deliveries_due(c, now, limit)))
+                    .await
+            }
+
+            async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
+                self.read(move |c| Box::pin(calls::deliveries_of(c, run)))
+                    .await
+            }
+
+            async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
+                let delivery = delivery.clone();
+                self.write(move |c| Box::pin(calls::settle_delivery(c, delivery)))
+                    .await
             }
 
             async fn logs(

@@ -6,6 +6,8 @@ mod batch;
 mod calls;
 mod cells;
 mod commit;
+pub mod lineage;
+mod lineage_calls;
 pub mod mariadb;
 pub mod postgres;
 pub mod rows;
@@ -24,7 +26,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::clock::Timestamp;
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use lineage::DeliveryRow;
 use rows::{
     ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
     Transition, VersionRow, WorkflowRow,
@@ -183,6 +187,29 @@ pub trait Store: StateStore {
 
     /// Runs, newest first, by keyset: `filter.before` is the last id of the page before.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError>;
+
+    /// A run alone, without what is in it.
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+
+    /// The run that holds an idempotency key.
+    async fn run_of_key(
+        &self,
+        organization: OrganizationId,
+        key: &str,
+    ) -> Result<Option<RunRow>, StoreError>;
+
+    /// What ends of runs are to start and is due, oldest first, at most `limit`.
+    async fn deliveries_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// What the end of a run came to.
+    async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// Notes what came of a delivery, unless that is settled: then it stays as it was.
+    async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError>;
 
     /// Log lines and events with ids greater than `after`, in order, at most `limit`; of one run or of all.
     async fn logs(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::lineage::{EndOf, Lineage};
 use crate::clock::Timestamp;
 use crate::id::{
     AttemptId, CommandId, DaemonId, Digest, HostCallId, IoId, JobName, JobRunId, ModuleName,
@@ -37,6 +38,8 @@ pub struct Transition {
     pub logs: Vec<NewLog>,
     /// Orders that this step carried out; removed.
     pub consumed: Vec<CommandId>,
+    /// Whether the run ends with it: workflows that start after such an end are noted in the same commit.
+    pub ends: bool,
 }
 
 impl Transition {
@@ -54,6 +57,7 @@ impl Transition {
             host_calls: Vec::new(),
             logs: Vec::new(),
             consumed: Vec::new(),
+            ends: false,
         }
     }
 }
@@ -137,6 +141,8 @@ pub struct RunRow {
     pub failure_code: Option<String>,
     /// The same as a sentence.
     pub failure_message: Option<String>,
+    /// Its place in its family.
+    pub lineage: Lineage,
 }
 
 /// A job run (`job_run`); written when the job first leaves `queued`.
@@ -408,6 +414,10 @@ pub struct VersionRow {
     pub ceilings: String,
     /// The modules it uses: name → digest, as JSON text.
     pub modules: String,
+    /// The workflows its tasks run: name → version, as JSON text.
+    pub workflows: String,
+    /// After which ends of other workflows it starts.
+    pub starts_after: Vec<EndOf>,
     /// When it was first published.
     pub created_at: Timestamp,
 }
@@ -453,6 +463,10 @@ pub struct RunFilter {
     pub status: Vec<Status>,
     /// Begun for this reason.
     pub trigger: Option<Trigger>,
+    /// A task of this run.
+    pub parent: Option<RunId>,
+    /// Below this run, which has none above it.
+    pub root: Option<RunId>,
     /// Older than this run.
     pub before: Option<RunId>,
     /// At most this many.

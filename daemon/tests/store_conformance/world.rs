@@ -8,6 +8,7 @@ use flowweaver::id::{
     AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, TaskRunId, WorkflowId,
 };
 use flowweaver::run::status::{Level, Status, Trigger};
+use flowweaver::store::lineage::Lineage;
 use flowweaver::store::rows::{
     AttemptRow, IoKind, IoRow, JobRunRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow,
     Transition, VersionRow,
@@ -163,6 +164,8 @@ pub fn version_of(name: &str, source: &str) -> VersionRow {
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after: Vec::new(),
         created_at: at(0),
     }
 }
@@ -245,6 +248,7 @@ pub fn new_run(workflow: WorkflowId, name: &str, owner: Option<DaemonId>) -> Run
         tolerated_failures: 0,
         failure_code: None,
         failure_message: None,
+        lineage: Lineage::default(),
     }
 }
 
@@ -261,6 +265,7 @@ pub fn insert(row: &RunRow) -> Transition {
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        ends: row.status.is_final(),
     }
 }
 
@@ -297,6 +302,7 @@ pub fn update(run: RunId, epoch: i64, revision: i64, status: Status) -> Transiti
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        ends: status.is_final(),
     }
 }
 

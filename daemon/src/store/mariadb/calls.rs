@@ -7,5 +7,7 @@ use super::query::query;
 use super::statements::shared as sql;
 use crate::store::calls::calls;
 use crate::store::commit::Fault;
+use crate::store::lineage_calls::lineage_calls;
 
 calls!(MySqlConnection);
+lineage_calls!();

@@ -25,9 +25,11 @@ const INSERT_RUN: &str = r#"
 insert into "workflow_run" ("workflow_run_id", "organization_id", "workflow_id", "workflow_name",
   "workflow_version_id", "number", "status", "trigger", "trace_id", "rerun_of", "origin_run_id", "inputs",
   "config", "idempotency_key", "priority", "owner", "lease_epoch", "revision", "scheduled_at", "created_at",
-  "started_at", "finished_at", "tolerated_failures", "failure_code", "failure_message")
+  "started_at", "finished_at", "tolerated_failures", "failure_code", "failure_message",
+  "parent_run_id", "parent_task_run_id", "triggered_by", "root_run_id", "depth")
 select ?1, ?2, ?3, ?4, ?5, case when ?6 > 0 then ?6 else "w"."last_number" + 1 end, ?7, ?8, ?9, ?10, ?11, ?12,
-  ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25
+  ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
+  ?26, ?27, ?28, ?29, ?30
 from "workflow" as "w" where "w"."workflow_id" = ?3
   and not exists (select 1 from "workflow_run" as "r" where "r"."workflow_run_id" = ?1)
   and not exists (select 1 from "workflow_run" as "r"
@@ -105,6 +107,16 @@ values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"#;
 
 /// An order that was carried out.
 const CONSUME: &str = r#"delete from "run_command" where "run_command_id" = ?1"#;
+
+/// Notes the workflows that start after the end of this run, which has just come to it.
+pub(super) const NOTE_END: &str = r#"
+insert into "trigger_delivery" ("trigger_delivery_id", "organization_id", "source_run_id", "source_status",
+  "workflow_id", "state", "due_at", "created_at")
+select "r"."workflow_run_id" || '.' || "t"."workflow_id", "r"."organization_id", "r"."workflow_run_id", "r"."status",
+  "t"."workflow_id", 'pending', "r"."finished_at", "r"."finished_at"
+from "workflow_run" as "r" join "workflow_trigger" as "t" on "t"."organization_id" = "r"."organization_id"
+  and "t"."source_name" = "r"."workflow_name" and "t"."source_status" = "r"."status"
+where "r"."workflow_run_id" = ?1"#;
 
 /// Takes a range of event ids; answers its last.
 const TAKE_EVENT_IDS: &str = r#"
@@ -201,6 +213,9 @@ fn apply(db: &Connection, t: &Transition) -> Result<CommitOutcome, Fault> {
     for order in &t.consumed {
         Put::new(db, CONSUME)?.id(order)?.run()?;
     }
+    if t.ends {
+        Put::new(db, NOTE_END)?.id(t.run_id)?.run()?;
+    }
     add_logs(db, t, &organization)?;
     Ok(CommitOutcome::Committed)
 }
@@ -232,7 +247,12 @@ fn insert_run(db: &Connection, t: &Transition, run: &RunRow) -> Result<Option<St
         .opt_time(run.finished_at)?
         .raw(run.tolerated_failures)?
         .opt_text(run.failure_code.as_deref())?
-        .opt_text(run.failure_message.as_deref())?;
+        .opt_text(run.failure_message.as_deref())?
+        .opt_id(run.lineage.parent_run_id)?
+        .opt_id(run.lineage.parent_task_run_id)?
+        .opt_id(run.lineage.triggered_by)?
+        .opt_id(run.lineage.root_run_id)?
+        .raw(run.lineage.depth)?;
     if put.run()? == 0 {
         return Ok(None);
     }
