@@ -5,6 +5,7 @@
 
 mod authorize;
 mod events;
+mod family;
 mod kv;
 mod local;
 mod problem;

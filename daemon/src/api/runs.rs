@@ -14,7 +14,7 @@ use super::ApiState;
 use super::authorize::Authorized;
 use super::problem::ApiError;
 use super::views::{self, Envelope};
-use super::workflows;
+use super::{family, workflows};
 use crate::engine::{Cancelled, RerunError, RerunMode, RerunVersion, VersionError};
 use crate::id::{RunId, TaskName, WorkflowName};
 use crate::run::status::{Status, Trigger};
@@ -101,11 +101,9 @@ pub async fn detail(
     let calls = state.store.host_calls(image.run.run_id).await?;
     // Without its version the rows still tell what happened.
     let workflow = state.versions.load(&image.run.version).await.ok();
-    Ok(Envelope::of(views::tree(
-        &image,
-        workflow.as_deref(),
-        &calls,
-    )))
+    let mut view = views::tree(&image, workflow.as_deref(), &calls);
+    family::add(&state, &image.run, &mut view).await?;
+    Ok(Envelope::of(view))
 }
 
 /// Where a page of logs begins.

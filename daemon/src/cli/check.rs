@@ -36,7 +36,7 @@ pub async fn check(
         }
     };
     let secrets = known_secrets(settings).await;
-    let bench = match Workbench::open(settings, environment, secrets).await {
+    let mut bench = match Workbench::open(settings, environment, secrets).await {
         Ok(bench) => bench,
         Err(error) => return Exit::from(&error).because(error),
     };

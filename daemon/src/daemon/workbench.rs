@@ -8,10 +8,10 @@ use crate::broker::secret::Secrets;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::id::{ModuleName, OrganizationId, SecretName};
+use crate::id::{ModuleName, OrganizationId, SecretName, WorkflowName};
 use crate::reload::{self, Found};
 use crate::store::{self, Durability};
-use crate::workflow::environment::{Environment, ModuleFacts};
+use crate::workflow::environment::{Environment, ModuleFacts, WorkflowFacts};
 use crate::workflow::{self, WorkflowSource};
 
 /// What `check` compiles against.
@@ -21,6 +21,8 @@ pub struct Workbench {
     refused: Vec<String>,
     /// None: not all of them can be known here.
     secrets: Option<BTreeSet<SecretName>>,
+    /// Those of the folder and of the files that were checked, as far as they compile.
+    workflows: BTreeMap<WorkflowName, WorkflowFacts>,
 }
 
 impl Workbench {
@@ -60,6 +62,7 @@ impl Workbench {
             modules: BTreeMap::new(),
             refused: Vec::new(),
             secrets: names,
+            workflows: BTreeMap::new(),
         };
         let tasks = settings.paths.tasks.as_path();
         let unreadable = |cause| StartError::State {
@@ -87,7 +90,23 @@ impl Workbench {
                 Err(why) => bench.refused.push(format!("tasks/{file} {why}")),
             }
         }
+        bench.look_around();
         Ok(bench)
+    }
+
+    /// Compiles the files of the folder for what they are to each other.
+    fn look_around(&mut self) {
+        let folder = self.settings.paths.flows.clone();
+        // A folder that cannot be read has no workflows; whoever checks its files is told.
+        let found = reload::folder(&folder, "toml").unwrap_or_default();
+        let sources = found.keys().filter_map(|name| {
+            let bytes = std::fs::read(folder.join(name)).ok()?;
+            let source = WorkflowSource::from_bytes(name.as_str(), &bytes).ok()?;
+            Some((source.clone(), source))
+        });
+        for source in reload::sorted(sources.collect()) {
+            self.compile(&source);
+        }
     }
 
     /// Modules that the daemon would refuse, and why.
@@ -96,13 +115,16 @@ impl Workbench {
     }
 
     /// Compiles one file as the daemon would.
-    pub fn check(&self, file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
-        let source = match WorkflowSource::from_bytes(file, bytes) {
-            Ok(source) => source,
-            Err(diagnostic) => return vec![*diagnostic],
-        };
+    pub fn check(&mut self, file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+        match WorkflowSource::from_bytes(file, bytes) {
+            Ok(source) => self.compile(&source),
+            Err(diagnostic) => vec![*diagnostic],
+        }
+    }
+
+    fn compile(&mut self, source: &WorkflowSource) -> Vec<Diagnostic> {
         let overrides =
-            workflow::name_of(&source).and_then(|name| self.settings.workflows.get(&name));
+            workflow::name_of(source).and_then(|name| self.settings.workflows.get(&name));
         let environment = Environment {
             organization: OrganizationId::ROOT,
             modules: self.modules.clone(),
@@ -112,10 +134,14 @@ impl Workbench {
             ceilings: wiring::ceilings(&self.settings),
             databases: Some(wiring::databases(&self.settings)),
             secrets: self.secrets.clone(),
-            workflows: BTreeMap::new(),
+            workflows: self.workflows.clone(),
         };
-        match reload::compile(&source, &environment) {
-            Ok((_, warnings)) => warnings,
+        match reload::compile(source, &environment) {
+            Ok((workflow, warnings)) => {
+                let facts = WorkflowFacts::of(&workflow);
+                self.workflows.insert(workflow.name, facts);
+                warnings
+            }
             Err(diagnostics) => diagnostics,
         }
     }

@@ -2,10 +2,10 @@
 //! the store or a guest; it takes messages in bursts, lets the runs that they concern make a step,
 //! and hands what they want written to the writer whenever that is idle.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -75,6 +75,8 @@ pub(super) struct Conductor {
     /// Runs that have something to take in.
     pub dirty: VecDeque<RunId>,
     pub lanes: Lanes,
+    /// Runs that wait for runs they have begun; these count as going, not they.
+    pub waiting: HashSet<RunId>,
     pub wakes: BTreeSet<(Timestamp, RunId)>,
     pub compiled: HashMap<Digest, Arc<Compiled>>,
     /// Whether the store knows this daemon, so that it may own runs.
@@ -112,6 +114,7 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         intake,
         triggers,
         waiting_triggers: AtomicUsize::new(0),
+        identities: Mutex::default(),
         events: broadcast::Sender::new(EVENTS_KEPT),
         health: health_reader,
     });
@@ -131,6 +134,7 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         hungry: VecDeque::new(),
         dirty: VecDeque::new(),
         lanes: Lanes::default(),
+        waiting: HashSet::new(),
         wakes: BTreeSet::new(),
         compiled: HashMap::new(),
         alive: false,
@@ -146,6 +150,9 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         health,
         door,
     };
+    if conductor.settings.active_runs > 0 {
+        tokio::spawn(super::deliver::run(Arc::clone(&shared)));
+    }
     tokio::spawn(conductor.run(messages, admissions));
     EngineHandle::new(shared)
 }
@@ -233,7 +240,7 @@ impl Conductor {
 
     fn admit(&mut self, admission: Admission) {
         let Admission {
-            run: admission,
+            run: mut admission,
             answer,
         } = admission;
         if self.leaving.is_some() {
@@ -253,10 +260,15 @@ impl Conductor {
         }
         let compiled = self.compile(&admission.workflow);
         let now = self.now();
-        let room = self.room() > 0;
+        let called_off = admission.called_off.take();
+        // What ends with its insert needs no room.
+        let room = self.room() > 0 || called_off.is_some();
         self.answers.insert(run, answer);
         let owner = room.then_some(self.daemon);
         let mut active = Active::admit(admission, compiled, owner, now);
+        if let Some(reason) = called_off {
+            active.inbox.push(Happening::Cancel { reason });
+        }
         if room {
             self.bring_in(active);
             self.dirty.push_back(run);
@@ -368,6 +380,7 @@ impl Conductor {
     /// Takes a run out of memory with everything that points to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<Active> {
         let mut active = self.runs.remove(&run)?;
+        self.waiting.remove(&run);
         self.leave_lane(&mut active);
         self.taken = self.taken.saturating_sub(active.credit);
         if let Some(wake) = active.wake {
@@ -439,7 +452,7 @@ impl Conductor {
     fn flush_journals(&mut self, now: Timestamp) {
         let mut any = false;
         for (run, active) in &mut self.runs {
-            any |= !active.live.is_empty();
+            any |= active.live.values().any(|live| live.wait.is_none());
             // What is reported during a commit waits for the next flush.
             if !active.is_idle() {
                 continue;

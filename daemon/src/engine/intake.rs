@@ -94,6 +94,8 @@ pub(super) struct NewRun {
     pub config: Value,
     /// What a rerun takes over.
     pub links: Vec<(Unit, Output)>,
+    /// Why it is stopped before it begins, if it is.
+    pub called_off: Option<String>,
 }
 
 pub(super) type Answer = oneshot::Receiver<Result<Accepted, TriggerError>>;
@@ -137,6 +139,7 @@ impl Admission {
             inputs: request.inputs,
             config: request.config,
             links: Vec::new(),
+            called_off: None,
         };
         (Self { run, answer }, receiver)
     }

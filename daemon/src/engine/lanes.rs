@@ -88,7 +88,8 @@ impl Conductor {
     /// How many more runs may come into memory.
     pub(super) fn room(&self) -> usize {
         let held = self.lanes.held;
-        let going = (self.runs.len() + self.arriving.len()).saturating_sub(held);
+        let idle = held + self.waiting.len();
+        let going = (self.runs.len() + self.arriving.len()).saturating_sub(idle);
         let room = self.settings.active_runs.saturating_sub(going);
         let held_max = self.settings.active_runs.saturating_mul(HELD_FACTOR);
         room.min(held_max.saturating_sub(held))

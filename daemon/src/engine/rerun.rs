@@ -77,6 +77,7 @@ pub(super) fn admission(
         inputs,
         config,
         links,
+        called_off: None,
     };
     Ok((Admission { run, answer }, receiver))
 }

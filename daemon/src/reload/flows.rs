@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::Reload;
 use super::files::FlowFile;
 use super::modules::module_name;
+use super::order;
 use super::scan::{self, Found, ReadError};
 use super::watch;
 use crate::catalog::{Catalog, ProblemKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::id::{Digest, ModuleName, OrganizationId, WorkflowName};
 use crate::workflow::environment::{Environment, WorkflowFacts};
-use crate::workflow::model::{Uses, Workflow};
+use crate::workflow::family::DEPTH_MAX;
+use crate::workflow::model::{TriggerSpec, Workflow};
 use crate::workflow::{self, Compiled, SOURCE_MAX, WorkflowSource};
 
 /// A little more than the compiler takes, so that the compiler says what is wrong with the file.
@@ -127,11 +129,19 @@ impl Reload {
         }
     }
 
-    /// Files that did not go live may do so now that a name is free.
-    pub(super) fn mark_broken_stale(&mut self) {
+    /// Files whose compilation may end otherwise now that this workflow is another one, or gone: those whose tasks run
+    /// it, those that start after it, and those that did not compile.
+    pub(super) fn mark_referrers_stale(&mut self, workflow: &WorkflowName) {
         for (name, file) in &mut self.flows {
+            let live = file.live.as_ref().and_then(|live| {
+                self.draft
+                    .workflows
+                    .get(&(OrganizationId::ROOT, live.clone()))
+            });
             let path = format!("flows/{name}");
-            file.stale |= file.bytes.is_some() && self.draft.problems.contains_key(path.as_str());
+            let broken = self.draft.problems.contains_key(path.as_str());
+            let refers = live.is_some_and(|live| live.workflow.refers_to(workflow));
+            file.stale |= file.bytes.is_some() && (broken || refers);
         }
     }
 
@@ -144,22 +154,43 @@ impl Reload {
             file.digest.is_some() && file.digest != file.facts.as_ref().map(|facts| facts.digest)
         });
         let mut changed = false;
-        let stale: Vec<String> = self
-            .flows
-            .iter()
-            .filter(|(_, file)| file.stale)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let mut stale = self.stale_flows();
         if stale.is_empty() {
             return false;
         }
         // A file and the secret that it names are often made in one go.
         self.parts.secrets.refresh().await;
         let mut environment = self.environment();
-        for name in stale {
-            changed |= self.compile_flow(&name, compiling, &mut environment).await;
+        // A workflow that went live makes those stale that refer to it; each round is a level of them. What is
+        // waiting for a module stays stale and is not asked again.
+        for _ in 0..=DEPTH_MAX {
+            let mut went_live = false;
+            for name in order::children_first(&self.flows, stale) {
+                if !self.compile_flow(&name, compiling, &mut environment).await {
+                    continue;
+                }
+                went_live = true;
+                if let Some(workflow) = self.live_name(&name) {
+                    self.mark_referrers_stale(&workflow);
+                }
+                environment.workflows = children(&self.draft);
+            }
+            changed |= went_live;
+            stale = self.stale_flows();
+            if !went_live || stale.is_empty() {
+                break;
+            }
         }
         changed
+    }
+
+    fn stale_flows(&self) -> Vec<String> {
+        let stale = self.flows.iter().filter(|(_, file)| file.stale);
+        stale.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn live_name(&self, name: &str) -> Option<WorkflowName> {
+        self.flows.get(name)?.live.clone()
     }
 
     fn environment(&self) -> Environment {
@@ -309,15 +340,9 @@ fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> 
             help,
         ));
     };
-    if workflow
-        .tasks
-        .iter()
-        .any(|task| matches!(task.uses, Uses::Workflow { .. }))
-    {
-        refuse("workflow:", "running a workflow as a task");
-    }
-    if !workflow.triggers.is_empty() {
-        refuse("[[on]]", "`[[on]]`");
+    let called = |trigger: &TriggerSpec| matches!(trigger, TriggerSpec::Webhook { .. });
+    if workflow.triggers.iter().any(called) {
+        refuse("webhook", "`[[on]] webhook`");
     }
     found
 }

@@ -8,6 +8,7 @@ mod files;
 mod flows;
 mod letting_go;
 mod modules;
+mod order;
 mod publish;
 mod scan;
 mod versions;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use flows::compile;
 pub use modules::{facts, module_name};
+pub use order::sorted;
 pub use scan::{Found, folder, read};
 pub use versions::{VersionError, Versions};
 

@@ -38,7 +38,7 @@ impl Reload {
             .is_some_and(|live| live.file == path);
         if last_good == Some(workflow.version) && same_file {
             self.flow_is_live(name, &workflow);
-            return false;
+            return self.remark(&key, warnings);
         }
         let row = version_row(source, &workflow, environment, self.parts.clock.now());
         let workflow_id = match self.parts.store.publish(&row).await {
@@ -69,6 +69,26 @@ impl Reload {
             warnings,
         };
         self.draft.workflows.insert(key, Arc::new(live));
+        true
+    }
+
+    /// Replaces the remarks on a live version; answers whether they are others now: what a file refers to may have
+    /// come or gone.
+    fn remark(&mut self, key: &(OrganizationId, WorkflowName), warnings: Vec<Diagnostic>) -> bool {
+        let Some(live) = self.draft.workflows.get_mut(key) else {
+            return false;
+        };
+        if live.warnings == warnings {
+            return false;
+        }
+        *live = Arc::new(LiveWorkflow {
+            workflow_id: live.workflow_id,
+            organization_id: live.organization_id,
+            workflow: Arc::clone(&live.workflow),
+            file: Arc::clone(&live.file),
+            live_since: live.live_since,
+            warnings,
+        });
         true
     }
 
@@ -114,8 +134,9 @@ impl Reload {
                     continue;
                 }
                 tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
+                self.mark_referrers_stale(&live);
                 self.draft.workflows.remove(&(OrganizationId::ROOT, live));
-                self.mark_broken_stale();
+                self.retry_soon();
             }
             self.flows.remove(&name);
             self.no_problem(&self.flow_path(&name));

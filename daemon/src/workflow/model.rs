@@ -91,6 +91,12 @@ impl Workflow {
         })
     }
 
+    /// Whether a task of it runs this workflow, or it starts after it.
+    pub fn refers_to(&self, workflow: &WorkflowName) -> bool {
+        self.children().any(|(name, _)| name == workflow)
+            || self.starts_after().any(|after| after.workflow == *workflow)
+    }
+
     /// The triggers by the end of another workflow, in the order of the file.
     pub fn starts_after(&self) -> impl Iterator<Item = &EndTrigger> {
         self.triggers.iter().filter_map(|trigger| match trigger {
