@@ -20,6 +20,7 @@ use flowweaver::clock::{Clock, SystemClock, Timestamp};
 use flowweaver::id::{
     DaemonId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
 };
+use flowweaver::store::lineage::DeliveryRow;
 use flowweaver::store::rows::*;
 use flowweaver::store::{
     CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store, StoreError,
@@ -418,6 +419,21 @@ impl Store for Keys {
         absent()
     }
     async fn runs(&self, _: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        absent()
+    }
+    async fn run(&self, _: RunId) -> Result<Option<RunRow>, StoreError> {
+        absent()
+    }
+    async fn run_of_key(&self, _: OrganizationId, _: &str) -> Result<Option<RunRow>, StoreError> {
+        absent()
+    }
+    async fn deliveries_due(&self, _: Timestamp, _: u32) -> Result<Vec<DeliveryRow>, StoreError> {
+        absent()
+    }
+    async fn deliveries_of(&self, _: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
+        absent()
+    }
+    async fn settle_delivery(&self, _: &DeliveryRow) -> Result<(), StoreError> {
         absent()
     }
     async fn logs(&self, _: Option<RunId>, _: i64, _: u32) -> Result<Vec<LogRow>, StoreError> {
