@@ -155,6 +155,8 @@ impl Child {
         }
         let workflow = (self.shared.versions)(self.version).await;
         let workflow = workflow.map_err(|error| match error {
+            // Nothing was begun, and nothing is to be.
+            _ if self.cancel.is_cancelled() => Hitch::Never(Failure::cancelled(STOPPED)),
             VersionError::Unavailable(why) => Hitch::Later(why),
             VersionError::Lost(why) => {
                 Hitch::Never(Failure::permanent(FailureSource::Host, "version.lost", why))
@@ -210,7 +212,11 @@ impl Child {
         inputs: Value,
     ) -> Result<(Admission, Answer), Hitch> {
         let now = self.shared.clock.now();
-        if let Some(earlier) = self.unfinished().await? {
+        let earlier = match self.cancel.is_cancelled() {
+            true => None,
+            false => self.unfinished().await?,
+        };
+        if let Some(earlier) = earlier {
             let before: Value = serde_json::from_str(&earlier.run.inputs).unwrap_or(Value::Null);
             if before == inputs {
                 let same = earlier.run.version == workflow.version;

@@ -109,10 +109,18 @@ async fn look(shared: &Arc<Shared>) -> Result<bool, Later> {
     }
     let workflows = shared.store.workflows().await?;
     let full = due.len() == BATCH as usize;
+    let mut later = Ok(full);
     for delivery in due {
         let of = |row: &&WorkflowRow| row.workflow_id == delivery.id.workflow;
         let workflow = workflows.iter().find(of);
-        let outcome = carry_out(shared, &delivery, workflow).await?;
+        let outcome = match carry_out(shared, &delivery, workflow).await {
+            Ok(outcome) => outcome,
+            // One that has to wait keeps no other waiting.
+            Err(why) => {
+                later = Err(why);
+                continue;
+            }
+        };
         if let Outcome::Failed(code, why) = &outcome {
             let (run, workflow) = (delivery.id.source, workflow.map(|row| row.name.as_str()));
             tracing::warn!(%run, workflow, code, why, "the end of a run could not start a workflow");
@@ -120,7 +128,7 @@ async fn look(shared: &Arc<Shared>) -> Result<bool, Later> {
         let settled = outcome.noted(delivery, shared.clock.now());
         shared.store.settle_delivery(&settled).await?;
     }
-    Ok(full)
+    later
 }
 
 /// What comes of a delivery.
@@ -173,7 +181,11 @@ async fn carry_out(
     };
     let workflow = match (shared.versions)(version).await {
         Ok(workflow) => workflow,
-        Err(VersionError::Unavailable(why)) => return Err(Later(why)),
+        // Perhaps for long: what is behind it goes first.
+        Err(VersionError::Unavailable(why)) => {
+            let due_at = shared.clock.now().after(LOOK);
+            return Ok(Outcome::Postponed(due_at, "version.unavailable", why));
+        }
         Err(VersionError::Lost(why)) => return Ok(Outcome::Failed("version.lost", why)),
     };
     let Some(image) = shared.store.load_run(delivery.id.source).await? else {

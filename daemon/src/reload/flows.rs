@@ -103,11 +103,7 @@ impl Reload {
 
     /// The version that is live from a file.
     pub(super) fn live_version(&self, name: &str) -> Option<Digest> {
-        let workflow = self.flows.get(name)?.live.clone()?;
-        self.draft
-            .workflows
-            .get(&(OrganizationId::ROOT, workflow))
-            .map(|live| live.workflow.version)
+        Some(self.live_workflow(name)?.version)
     }
 
     /// Files whose compilation may end otherwise now that this module is another one: those that
@@ -129,9 +125,9 @@ impl Reload {
         }
     }
 
-    /// Files whose compilation may end otherwise now that this workflow is another one, or gone: those whose tasks run
-    /// it, those that start after it, and those that did not compile.
-    pub(super) fn mark_referrers_stale(&mut self, workflow: &WorkflowName) {
+    /// Files whose compilation may end otherwise now that these workflows are others, or gone: those whose tasks run one
+    /// of them, those that start after one, and those that did not compile.
+    pub(super) fn mark_referrers_stale(&mut self, workflows: &BTreeSet<WorkflowName>) {
         for (name, file) in &mut self.flows {
             let live = file.live.as_ref().and_then(|live| {
                 self.draft
@@ -140,7 +136,7 @@ impl Reload {
             });
             let path = format!("flows/{name}");
             let broken = self.draft.problems.contains_key(path.as_str());
-            let refers = live.is_some_and(|live| live.workflow.refers_to(workflow));
+            let refers = live.is_some_and(|live| live.workflow.refers_to(workflows));
             file.stale |= file.bytes.is_some() && (broken || refers);
         }
     }
@@ -164,20 +160,25 @@ impl Reload {
         // A workflow that went live makes those stale that refer to it; each round is a level of them. What is
         // waiting for a module stays stale and is not asked again.
         for _ in 0..=DEPTH_MAX {
-            let mut went_live = false;
+            let mut live = BTreeSet::new();
             for name in order::children_first(&self.flows, stale) {
-                if !self.compile_flow(&name, compiling, &mut environment).await {
+                let before = self.live_version(&name);
+                changed |= self.compile_flow(&name, compiling, &mut environment).await;
+                if self.live_version(&name) == before {
                     continue;
                 }
-                went_live = true;
-                if let Some(workflow) = self.live_name(&name) {
-                    self.mark_referrers_stale(&workflow);
+                if let Some(workflow) = self.live_workflow(&name) {
+                    let facts = WorkflowFacts::of(&workflow);
+                    environment.workflows.insert(workflow.name.clone(), facts);
+                    live.insert(workflow.name.clone());
                 }
-                environment.workflows = children(&self.draft);
             }
-            changed |= went_live;
+            if live.is_empty() {
+                break;
+            }
+            self.mark_referrers_stale(&live);
             stale = self.stale_flows();
-            if !went_live || stale.is_empty() {
+            if stale.is_empty() {
                 break;
             }
         }
@@ -189,8 +190,11 @@ impl Reload {
         stale.map(|(name, _)| name.clone()).collect()
     }
 
-    fn live_name(&self, name: &str) -> Option<WorkflowName> {
-        self.flows.get(name)?.live.clone()
+    /// The workflow that is live from a file.
+    fn live_workflow(&self, name: &str) -> Option<Arc<Workflow>> {
+        let key = (OrganizationId::ROOT, self.flows.get(name)?.live.clone()?);
+        let live = self.draft.workflows.get(&key)?;
+        Some(Arc::clone(&live.workflow))
     }
 
     fn environment(&self) -> Environment {
@@ -330,21 +334,21 @@ pub fn compile(
 /// What the format knows and the engine does not run. Saying so at the file is better than a run
 /// that silently does something else.
 fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    let mut refuse = |needle: &str, what: &str| {
-        let help = "remove it; the rest of the file can go live";
-        found.push(at(
-            source,
-            needle,
-            format!("{what} is not supported by this version of the daemon"),
-            help,
-        ));
-    };
     let called = |trigger: &TriggerSpec| matches!(trigger, TriggerSpec::Webhook { .. });
-    if workflow.triggers.iter().any(called) {
-        refuse("webhook", "`[[on]] webhook`");
+    if !workflow.triggers.iter().any(called) {
+        return Vec::new();
     }
-    found
+    let mut refused = at(
+        source,
+        "[[on]]",
+        "`[[on]] webhook` is not supported by this version of the daemon".to_owned(),
+        "remove it; the rest of the file can go live",
+    );
+    // Other triggers may stand before it.
+    if let Some(line) = source.text.find("\nwebhook") {
+        refused.span = line + 1..line + "\nwebhook".len();
+    }
+    vec![refused]
 }
 
 /// What can be left unheeded without a run doing something else than the file says.

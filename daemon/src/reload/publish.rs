@@ -134,7 +134,7 @@ impl Reload {
                     continue;
                 }
                 tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
-                self.mark_referrers_stale(&live);
+                self.mark_referrers_stale(&[live.clone()].into());
                 self.draft.workflows.remove(&(OrganizationId::ROOT, live));
                 self.retry_soon();
             }

@@ -2,7 +2,7 @@
 //!
 //! Immutable and shared. The text it came from, and where each line stands, stay in the compiler.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,10 +91,12 @@ impl Workflow {
         })
     }
 
-    /// Whether a task of it runs this workflow, or it starts after it.
-    pub fn refers_to(&self, workflow: &WorkflowName) -> bool {
-        self.children().any(|(name, _)| name == workflow)
-            || self.starts_after().any(|after| after.workflow == *workflow)
+    /// Whether a task of it runs one of these workflows, or it starts after one.
+    pub fn refers_to(&self, workflows: &BTreeSet<WorkflowName>) -> bool {
+        self.children().any(|(name, _)| workflows.contains(name))
+            || self
+                .starts_after()
+                .any(|after| workflows.contains(&after.workflow))
     }
 
     /// The triggers by the end of another workflow, in the order of the file.

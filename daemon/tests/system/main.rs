@@ -29,6 +29,7 @@ mod flows;
 mod knowledge;
 mod letting_go;
 mod limits;
+mod lineage;
 mod reload;
 mod secrets;
 mod state;

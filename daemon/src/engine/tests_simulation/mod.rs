@@ -8,6 +8,7 @@
 //! what is left: every run that was acknowledged has ended, and nothing was recorded twice.
 
 mod judge;
+mod kin;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -21,7 +22,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-use super::testing::{FakeStore, Fault, Tables, request, settings, versions};
+use super::testing::{FakeStore, Fault, Tables, publish, request, settings, versions};
 use super::{Engine, EngineHandle, Parts, Settings};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::id::{Digest, RunId};
@@ -273,11 +274,13 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let weather = Weather::drawn(&mut rng);
         let mut habits = HashMap::new();
-        let workflows: Vec<_> = (0..3)
+        let mut workflows: Vec<_> = (0..3)
             .map(|number| drawn_workflow(&mut rng, number, &mut habits))
             .collect();
+        kin::add(&mut rng, &mut workflows, &mut habits);
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let store = FakeStore::on(clock.clone());
+        publish(&store, &workflows);
         let by_version = workflows
             .iter()
             .map(|workflow| (workflow.version, Arc::clone(workflow)))
@@ -491,7 +494,9 @@ impl World {
                 .get(run)
                 .is_some_and(|row| row.status.is_final())
         };
-        acknowledged.iter().all(ended) && tables.runs.values().all(|row| row.status.is_final())
+        acknowledged.iter().all(ended)
+            && tables.runs.values().all(|row| row.status.is_final())
+            && kin::all_delivered(&tables)
     }
 }
 
