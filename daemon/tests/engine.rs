@@ -20,14 +20,21 @@ use flowweaver::id::{Digest, OrganizationId, WorkflowId};
 use flowweaver::run::failure::{Failure, FailureSource};
 use flowweaver::run::status::{Status, Trigger};
 use flowweaver::sandbox::invoke::{AttemptReport, Invocation, Invoke};
+use flowweaver::store::lineage::EndOf;
 use flowweaver::store::rows::VersionRow;
 use flowweaver::store::{Durability, Store};
-use flowweaver::workflow::environment::{Environment, ModuleDescription, ModuleFacts};
+use flowweaver::workflow::environment::{
+    Environment, ModuleDescription, ModuleFacts, WorkflowFacts,
+};
 use flowweaver::workflow::{Workflow, WorkflowSource, compile};
 use serde_json::{Value, json};
 
+#[path = "engine/family.rs"]
+mod family;
 #[path = "fresh/mod.rs"]
 mod fresh;
+
+use family::families_end_once_though_their_process_goes_away_in_the_middle;
 
 /// One test a promise and store.
 macro_rules! promises {
@@ -59,6 +66,7 @@ promises! {
     many_runs_at_once_share_commits_and_all_end,
     a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
     commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+    families_end_once_though_their_process_goes_away_in_the_middle,
 }
 
 /// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.
@@ -106,6 +114,10 @@ fn w1() -> String {
 }
 
 fn build(text: &str) -> Arc<Workflow> {
+    build_with(text, &[])
+}
+
+fn build_with(text: &str, others: &[&Arc<Workflow>]) -> Arc<Workflow> {
     let facts = ModuleFacts {
         digest: Digest::of(b"work"),
         description: ModuleDescription {
@@ -121,6 +133,10 @@ fn build(text: &str) -> Arc<Workflow> {
     };
     let environment = Environment {
         modules: [("work".parse().unwrap(), facts)].into(),
+        workflows: others
+            .iter()
+            .map(|other| (other.name.clone(), WorkflowFacts::of(other)))
+            .collect(),
         ..Environment::default()
     };
     let compiled = compile(&WorkflowSource::new("flows/w.toml", text), &environment);
@@ -155,8 +171,17 @@ async fn world(url: &str, text: &str) -> World {
         }),
         settings: Settings::default(),
     };
-    let request = TriggerRequest {
-        workflow,
+    let request = request(&workflow, workflow_id);
+    World {
+        store,
+        engine: Engine::new(parts).start(),
+        request,
+    }
+}
+
+fn request(workflow: &Arc<Workflow>, workflow_id: WorkflowId) -> TriggerRequest {
+    TriggerRequest {
+        workflow: Arc::clone(workflow),
         workflow_id,
         organization: OrganizationId::ROOT,
         inputs: json!({}),
@@ -166,15 +191,19 @@ async fn world(url: &str, text: &str) -> World {
         scheduled_at: None,
         priority: None,
         trace_id: None,
-    };
-    World {
-        store,
-        engine: Engine::new(parts).start(),
-        request,
     }
 }
 
 async fn publish(store: &Arc<dyn Store>, workflow: &Workflow, text: &str) -> WorkflowId {
+    publish_with(store, workflow, text, Vec::new()).await
+}
+
+async fn publish_with(
+    store: &Arc<dyn Store>,
+    workflow: &Workflow,
+    text: &str,
+    starts_after: Vec<EndOf>,
+) -> WorkflowId {
     let row = VersionRow {
         version: workflow.version,
         organization_id: OrganizationId::ROOT,
@@ -185,7 +214,7 @@ async fn publish(store: &Arc<dyn Store>, workflow: &Workflow, text: &str) -> Wor
         ceilings: "{}".into(),
         modules: "{}".into(),
         workflows: "{}".into(),
-        starts_after: Vec::new(),
+        starts_after,
         created_at: SystemClock.now(),
     };
     store.publish(&row).await.unwrap()
