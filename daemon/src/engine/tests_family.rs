@@ -68,13 +68,12 @@ fn family_on(store: Arc<FakeStore>, task: &str) -> World {
     World::with_others(store, parent, &[child], settings())
 }
 
+/// In the order in which they were begun.
 fn children(store: &FakeStore, run: RunId) -> Vec<RunRow> {
     let tables = store.tables();
-    let mut rows = tables.runs.values();
-    let mut found = Vec::new();
-    while let Some(row) = rows.find(|row| row.lineage.parent_run_id == Some(run)) {
-        found.push(row.clone());
-    }
+    let of = |row: &&RunRow| row.lineage.parent_run_id == Some(run);
+    let mut found: Vec<RunRow> = tables.runs.values().filter(of).cloned().collect();
+    found.sort_by_key(|row| row.number);
     found
 }
 
@@ -140,13 +139,11 @@ async fn a_chain_ten_deep_ends_with_one_slot_and_room_for_one_run() {
 }
 
 #[tokio::test]
-async fn a_chain_deeper_than_the_limit_fails_where_the_limit_is() {
+async fn a_run_at_the_deepest_place_begins_no_child() {
     let mut world = family("");
     let run = world.trigger().await;
-    let first = world.guest().await;
-    // As if the parent itself stood at the deepest place.
-    let second = world.request();
-    drop(first);
+    let _first = world.guest().await;
+    // As if the parent itself stood there; whoever takes it over looks again.
     world
         .store
         .tables()
@@ -155,14 +152,10 @@ async fn a_chain_deeper_than_the_limit_fails_where_the_limit_is() {
         .unwrap()
         .lineage
         .depth = 16;
-    let mut next = family_on(Arc::clone(&world.store), "");
-    let other = next.engine.trigger(second).await.unwrap().run_id;
-    let _ = next.guest().await;
-    // The one that was there goes on with its child; only a new child is refused.
+    let next = family_on(Arc::clone(&world.store), "");
     assert_eq!(next.engine.wait(run).await.unwrap(), Status::Failed);
     let row = world.store.run(run);
     assert_eq!(row.failure_code.as_deref(), Some("workflow.depth"));
-    assert!(!world.store.run(other).status.is_final());
 }
 
 #[tokio::test]
@@ -215,18 +208,16 @@ async fn a_cancel_whose_daemon_died_before_it_told_the_child_stops_the_child_all
     let mut world = family("");
     let run = world.trigger().await;
     let child = world.guest().await.invocation.identity.run_id;
-    // From here on the first process writes nothing any more; the order itself is durable.
-    world.store.tables().lax = false;
-    world.store.hold.send_replace(true);
+    // From here on the first process writes no step any more.
+    world.store.fail_next(Fault::HangBefore);
     world.engine.cancel(run, "enough").await.unwrap();
-    world
-        .store
-        .tables()
-        .orders
-        .retain(|order| order.run_id == run);
+    // It tells the child at once; as if it had died just before, that is taken back.
+    while world.store.tables().orders.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mine = |order: &crate::store::rows::CommandRow| order.run_id == run;
+    world.store.tables().orders.retain(mine);
     let store = Arc::clone(&world.store);
-    drop(world);
-    store.hold.send_replace(false);
     let next = family_on(store, "");
     assert_eq!(next.engine.wait(run).await.unwrap(), Status::Cancelled);
     assert_eq!(next.engine.wait(child).await.unwrap(), Status::Cancelled);
@@ -478,9 +469,14 @@ async fn all_ended(engine: &EngineHandle, store: &FakeStore, run: RunId) {
 
 fn check(store: &FakeStore, run: RunId, what: &str) {
     let rounds = children(store, run);
-    let statuses: Vec<Status> = rounds.iter().map(|row| row.status).collect();
-    assert_eq!(statuses, [Status::Failed, Status::Succeeded], "{what}");
-    assert_eq!(rounds[1].rerun_of, Some(rounds[0].run_id), "{what}");
+    let last = rounds.last().unwrap();
+    assert_eq!(last.status, Status::Succeeded, "{what}");
+    // A failure that died with its daemon was none, so there may be one round only.
+    if let [first, second] = rounds.as_slice() {
+        assert_eq!(first.status, Status::Failed, "{what}");
+        assert_eq!(second.rerun_of, Some(first.run_id), "{what}");
+    }
+    assert!(rounds.len() <= 2, "{what}");
     let tables = store.tables();
     let told: Vec<_> = tables
         .runs
@@ -490,7 +486,7 @@ fn check(store: &FakeStore, run: RunId, what: &str) {
     assert_eq!(told.len(), 1, "{what}");
     let inputs: Value = serde_json::from_str(&told[0].inputs).unwrap();
     assert_eq!(inputs, json!({ "what": "after" }), "{what}");
-    assert_eq!(tables.runs.len(), 4, "{what}");
+    assert_eq!(tables.runs.len(), rounds.len() + 2, "{what}");
     assert_eq!(tables.deliveries.len(), 1, "{what}");
 }
 
