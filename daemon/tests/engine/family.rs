@@ -100,6 +100,7 @@ impl Family {
         });
         let children = children.await;
         assert_eq!(children.len(), 2, "{children:#?}");
+        let mut events = self.engine.events();
         let patience = tokio::time::timeout(Duration::from_secs(120), async {
             loop {
                 let deliveries = self.store.deliveries_of(run).await.unwrap();
@@ -107,8 +108,9 @@ impl Family {
                 if deliveries[0].state != DeliveryState::Pending {
                     return deliveries[0].clone();
                 }
-                // Nobody is told when a delivery is settled.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                // News, or a moment: settling a delivery is told to nobody.
+                let moment = Duration::from_millis(20);
+                let _ = tokio::time::timeout(moment, events.recv()).await;
             }
         });
         let delivery = patience.await.unwrap();
