@@ -167,11 +167,7 @@ impl Versions {
         }
         let children: BTreeMap<WorkflowName, Digest> =
             serde_json::from_str(&row.workflows).map_err(|error| unusable(error.to_string()))?;
-        let mut workflows = BTreeMap::new();
-        for (name, child) in children {
-            let child = self.load_at(child, level.saturating_add(1)).await?;
-            workflows.insert(name, WorkflowFacts::of(&child));
-        }
+        let workflows = self.children(children, level).await?;
         let environment = Environment {
             organization: row.organization_id,
             workflows,
@@ -194,6 +190,20 @@ impl Versions {
             return Err(unusable(format!("it compiles to {}", workflow.version)));
         }
         Ok(self.share(workflow))
+    }
+
+    /// What is known of the workflows that a version runs.
+    async fn children(
+        &self,
+        children: BTreeMap<WorkflowName, Digest>,
+        level: u32,
+    ) -> Result<BTreeMap<WorkflowName, WorkflowFacts>, VersionError> {
+        let mut workflows = BTreeMap::new();
+        for (name, child) in children {
+            let child = self.load_at(child, level.saturating_add(1)).await?;
+            workflows.insert(name, WorkflowFacts::of(&child));
+        }
+        Ok(workflows)
     }
 
     /// The same, with its modules ready to be called.

@@ -18,7 +18,7 @@ use super::input::InputValidator;
 use super::known::{Known, readable_schema, run_schema, var_schema};
 use super::limits;
 use super::link::{Links, link};
-use super::model::{ForEach, Job, JobIndex, Task, TaskIndex, Uses, Workflow};
+use super::model::{ForEach, Job, JobIndex, Task, TaskIndex, TaskLimits, Uses, Workflow};
 use super::report::Report;
 use super::source::{WorkflowSource, parse};
 use super::template::{Names, TaskFacts, View, condition, template};
@@ -311,12 +311,7 @@ impl<'c> Compiler<'c, '_> {
         }
         let ceilings = &self.environment.ceilings;
         let defaults = &self.draft.defaults;
-        let waits =
-            matches!(&draft.uses, Some(uses) if matches!(uses.value, DraftUses::Workflow(_)));
-        let limits = match waits {
-            true => limits::of_a_wait(&draft.policy, defaults, ceilings, report),
-            false => limits::limits(&draft.policy, defaults, ceilings, report),
-        };
+        let limits = self.limits(draft, report);
         let retry = limits::retry(&draft.policy.retry, &defaults.retry, ceilings, report);
         let for_each = for_each.map(|(for_each, _)| for_each);
         let reads = reads(&with, when.as_ref(), for_each.as_ref());
@@ -351,6 +346,16 @@ impl<'c> Compiler<'c, '_> {
             grants: Arc::new(grants),
             reads,
         })
+    }
+
+    fn limits(&self, draft: &DraftTask<'_>, report: &mut Report) -> TaskLimits {
+        let (ceilings, defaults) = (&self.environment.ceilings, &self.draft.defaults);
+        match draft.uses.as_ref().map(|uses| &uses.value) {
+            Some(DraftUses::Workflow(_)) => {
+                limits::of_a_wait(&draft.policy, defaults, ceilings, report)
+            }
+            _ => limits::limits(&draft.policy, defaults, ceilings, report),
+        }
     }
 
     fn uses(&self, draft: &DraftTask<'_>, report: &mut Report) -> Option<Uses> {
