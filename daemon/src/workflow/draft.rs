@@ -385,6 +385,10 @@ fn timezone(fields: &Fields<'_>, report: &mut Report) -> Option<At<chrono_tz::Tz
 fn decode_trigger<'d>(fields: &Fields<'d>, report: &mut Report) -> Option<At<DraftTrigger<'d>>> {
     let webhook = fields.parsed::<ScheduleName>("webhook", report);
     let workflow = fields.parsed::<WorkflowName>("workflow", report);
+    // All keys are read, so that each is told what is wrong with it.
+    let ends = ends(fields, report);
+    let when = fields.text("when", report);
+    let inputs = fields.map("inputs", report).unwrap_or_default();
     let has = |key| fields.get(key).is_some();
     if has("webhook") == has("workflow") {
         report
@@ -405,15 +409,12 @@ fn decode_trigger<'d>(fields: &Fields<'d>, report: &mut Report) -> Option<At<Dra
     }
     let trigger = match (webhook, workflow) {
         (Some(name), _) => DraftTrigger::Webhook { name: name.value },
-        (None, name) => {
-            let ends = ends(fields, report);
-            DraftTrigger::Workflow(DraftAfter {
-                name: name?,
-                ends: ends?,
-                when: fields.text("when", report),
-                inputs: fields.map("inputs", report).unwrap_or_default(),
-            })
-        }
+        (None, name) => DraftTrigger::Workflow(DraftAfter {
+            name: name?,
+            ends: ends?,
+            when,
+            inputs,
+        }),
     };
     Some(At::new(trigger, fields.at.clone()))
 }

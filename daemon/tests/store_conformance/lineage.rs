@@ -181,7 +181,8 @@ pub async fn runs_of_a_family_are_found_by_parent_by_root_and_by_key(world: Worl
     };
     assert_eq!(ask(Some(top.run_id), None, None).await, [child.run_id]);
     assert_eq!(ask(Some(top.run_id), None, Some("other")).await, []);
-    let all = [started.run_id, grandchild.run_id, child.run_id];
+    let mut all = [started.run_id, grandchild.run_id, child.run_id];
+    all.sort_unstable_by(|a, b| b.cmp(a));
     assert_eq!(ask(None, Some(top.run_id), None).await, all);
     assert_eq!(ask(None, Some(top.run_id), Some("flow")).await, all);
     assert_eq!(ask(None, Some(child.run_id), None).await, []);
