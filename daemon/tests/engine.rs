@@ -174,7 +174,8 @@ async fn world(url: &str, text: &str) -> World {
     let request = request(&workflow, workflow_id);
     World {
         store,
-        engine: Engine::new(parts).start(),
+        // As the daemon does.
+        engine: Engine::new(parts).start_apart().unwrap(),
         request,
     }
 }

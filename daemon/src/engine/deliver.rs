@@ -50,7 +50,7 @@ impl From<StoreError> for Later {
 /// Carries out deliveries until the engine has gone.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut gone = shared.health.clone();
-    let mut events = shared.events.subscribe();
+    let mut events = shared.endings.subscribe();
     tokio::select! {
         // It ends with the conductor, which holds the other side.
         _ = gone.wait_for(|_| false) => {}
