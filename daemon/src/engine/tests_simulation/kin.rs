@@ -190,7 +190,10 @@ fn faults_of_waits(tables: &Tables) -> Vec<String> {
         let output = task.output_io_id.and_then(|id| tables.io.get(&id));
         let output: Option<Value> = output.and_then(|io| serde_json::from_str(&io.data).ok());
         let named = output.and_then(|output| output["run_id"].as_str().map(str::to_owned));
+        // A run that continues another has linked outputs, which are of that one's children.
+        let is_linked = children.is_empty();
         if let Some(named) = named
+            && !is_linked
             && !children.iter().any(|row| row.run_id.to_string() == named)
         {
             complain(format!("its output is that of {named}, no child of it"));
