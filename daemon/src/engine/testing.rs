@@ -235,7 +235,10 @@ pub fn publish(store: &FakeStore, workflows: &[Arc<Workflow>]) {
                     workflow: after.workflow.clone(),
                     status,
                 };
-                tables.triggers.push((workflow_id, end));
+                // As a real store has it: each end once.
+                if !tables.triggers.contains(&(workflow_id, end.clone())) {
+                    tables.triggers.push((workflow_id, end));
+                }
             }
         }
     }
