@@ -163,10 +163,11 @@ fn site_check_asks_for_every_page_in_a_run_of_its_own_and_a_retry_continues_the_
     let Some((mut rig, world)) = examples() else {
         return;
     };
-    world.fault(&json!({ "section": "blog", "method": "GET", "kind": "status", "status": 200, "body": "{}" }));
+    // The first rule that fits counts: one page is missing once.
     world.fault(
         &json!({ "section": "blog", "method": "GET", "kind": "status", "status": 404, "count": 1 }),
     );
+    world.fault(&json!({ "section": "blog", "method": "GET", "kind": "status", "status": 200, "body": "{}" }));
     rig.start();
     let run = rig.run("site-check", &[]);
     assert_eq!(run["status"], "succeeded", "{run:#}");

@@ -130,7 +130,7 @@ fn a_child_that_breaks_or_goes_leaves_the_parent_live_and_says_so() {
     });
     let said = problem["text"].as_str().unwrap();
     assert!(said.contains("there is no workflow `call`"), "{said}");
-    assert!(said.contains("flows/parent.toml:8:8"), "{said}");
+    assert!(said.contains("flows/parent.toml:9:8"), "{said}");
     assert_eq!(rig.version("parent"), version);
     world.release();
     let run = rig.run("parent", &[]);
