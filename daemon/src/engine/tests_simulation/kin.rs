@@ -174,7 +174,9 @@ fn faults_of_waits(tables: &Tables) -> Vec<String> {
             .iter()
             .filter(|row| row.status == Status::Succeeded);
         let succeeded = succeeded.count();
-        let is_whole = task.item_index == -1 && children.is_empty();
+        // A run that continues another has linked outputs, which are of that one's children; and the whole of a
+        // `for_each` has children in its items alone.
+        let is_other = children.is_empty();
         let mut complain = |what: String| {
             wrong.push(format!(
                 "{} {}[{}]: {what}",
@@ -184,16 +186,14 @@ fn faults_of_waits(tables: &Tables) -> Vec<String> {
         if children.len() > rounds {
             complain(format!("{} children in {rounds} rounds", children.len()));
         }
-        if task.status == Status::Succeeded && !is_whole && succeeded != 1 {
+        if task.status == Status::Succeeded && !is_other && succeeded != 1 {
             complain(format!("succeeded with {succeeded} children that did"));
         }
         let output = task.output_io_id.and_then(|id| tables.io.get(&id));
         let output: Option<Value> = output.and_then(|io| serde_json::from_str(&io.data).ok());
         let named = output.and_then(|output| output["run_id"].as_str().map(str::to_owned));
-        // A run that continues another has linked outputs, which are of that one's children.
-        let is_linked = children.is_empty();
         if let Some(named) = named
-            && !is_linked
+            && !is_other
             && !children.iter().any(|row| row.run_id.to_string() == named)
         {
             complain(format!("its output is that of {named}, no child of it"));
