@@ -116,8 +116,8 @@ insert into "execution_log" ("execution_log_id", "organization_id", "workflow_ru
   "task_attempt_id", "kind", "level", "message", "fields", "created_at")
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"#;
 
-/// How many statements stay prepared: all of this file.
-pub(super) const STATEMENTS: usize = 32;
+/// How many statements stay prepared: all of this file and of `control`.
+pub(super) const STATEMENTS: usize = 48;
 
 /// Commits a batch; the body of [`crate::store::Store::commit`]. A batch that the database refuses for
 /// its data is written a second time with a savepoint around each transition, which leaves out the
@@ -200,6 +200,9 @@ fn apply(db: &Connection, t: &Transition) -> Result<CommitOutcome, Fault> {
     }
     for order in &t.consumed {
         Put::new(db, CONSUME)?.id(order)?.run()?;
+    }
+    if let Some(control) = &t.control {
+        super::control::apply(db, t.run_id, control)?;
     }
     add_logs(db, t, &organization)?;
     Ok(CommitOutcome::Committed)
@@ -422,14 +425,14 @@ fn broken(error: impl Display) -> Fault {
 }
 
 /// A prepared statement whose parameters are given one after the other.
-struct Put<'c> {
+pub(super) struct Put<'c> {
     statement: CachedStatement<'c>,
     at: usize,
     id: String,
 }
 
 impl<'c> Put<'c> {
-    fn new(db: &'c Connection, sql: &str) -> Result<Self, Fault> {
+    pub(super) fn new(db: &'c Connection, sql: &str) -> Result<Self, Fault> {
         Ok(Self {
             statement: db.prepare_cached(sql).map_err(fault_of)?,
             at: 0,
@@ -438,7 +441,7 @@ impl<'c> Put<'c> {
     }
 
     /// A value whose form is ours: a number, a name, a state.
-    fn raw(&mut self, value: impl ToSql) -> Result<&mut Self, Fault> {
+    pub(super) fn raw(&mut self, value: impl ToSql) -> Result<&mut Self, Fault> {
         self.at += 1;
         self.statement
             .raw_bind_parameter(self.at, value)
@@ -446,7 +449,7 @@ impl<'c> Put<'c> {
         Ok(self)
     }
 
-    fn id(&mut self, id: impl Display) -> Result<&mut Self, Fault> {
+    pub(super) fn id(&mut self, id: impl Display) -> Result<&mut Self, Fault> {
         let mut text = std::mem::take(&mut self.id);
         text.clear();
         write!(text, "{id}").map_err(broken)?;
@@ -455,7 +458,7 @@ impl<'c> Put<'c> {
         Ok(self)
     }
 
-    fn opt_id(&mut self, id: Option<impl Display>) -> Result<&mut Self, Fault> {
+    pub(super) fn opt_id(&mut self, id: Option<impl Display>) -> Result<&mut Self, Fault> {
         match id {
             Some(id) => self.id(id),
             None => self.raw(Null),
@@ -463,37 +466,50 @@ impl<'c> Put<'c> {
     }
 
     /// Text that came from somewhere else.
-    fn text(&mut self, text: &str) -> Result<&mut Self, Fault> {
+    pub(super) fn text(&mut self, text: &str) -> Result<&mut Self, Fault> {
         self.raw(stored(text).as_ref())
     }
 
-    fn opt_text(&mut self, text: Option<&str>) -> Result<&mut Self, Fault> {
+    pub(super) fn opt_text(&mut self, text: Option<&str>) -> Result<&mut Self, Fault> {
         match text {
             Some(text) => self.text(text),
             None => self.raw(Null),
         }
     }
 
-    fn time(&mut self, at: Timestamp) -> Result<&mut Self, Fault> {
+    pub(super) fn time(&mut self, at: Timestamp) -> Result<&mut Self, Fault> {
         self.raw(at.as_micros())
     }
 
-    fn opt_time(&mut self, at: Option<Timestamp>) -> Result<&mut Self, Fault> {
+    pub(super) fn opt_time(&mut self, at: Option<Timestamp>) -> Result<&mut Self, Fault> {
         self.raw(at.map(Timestamp::as_micros))
     }
 
     /// How many rows it changed.
-    fn run(&mut self) -> Result<usize, Fault> {
+    pub(super) fn run(&mut self) -> Result<usize, Fault> {
         self.statement.raw_execute().map_err(fault_of)
     }
 
     /// Its first row, if there is one.
-    fn first<T>(
+    pub(super) fn first<T>(
         &mut self,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Fault> {
         let mut rows = self.statement.raw_query();
         let row = rows.next().map_err(fault_of)?;
         row.map(read).transpose().map_err(fault_of)
+    }
+
+    /// Its rows.
+    pub(super) fn all<T>(
+        &mut self,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut rows = self.statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(fault_of)? {
+            found.push(read(row).map_err(fault_of)?);
+        }
+        Ok(found)
     }
 }
