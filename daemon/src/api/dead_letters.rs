@@ -2,7 +2,7 @@
 //!
 //! Bulk calls are bounded and may be repeated: an entry that was dealt with is no longer open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -121,12 +121,17 @@ pub struct BulkBody {
     reason: Option<String>,
 }
 
-/// The open entries that the body names, and after which one there may be more.
-async fn chosen(
-    caller: Authorized,
-    state: &ApiState,
-    body: &BulkBody,
-) -> Result<(Vec<DeadLetterRow>, Option<DeadLetterId>), ApiError> {
+/// What a bulk call is about.
+struct Chosen {
+    rows: Vec<DeadLetterRow>,
+    /// After which one there may be more.
+    next: Option<DeadLetterId>,
+    /// Those that were named and are not open: unknown, or dealt with.
+    skipped: Vec<DeadLetterId>,
+}
+
+/// The open entries that the body names.
+async fn chosen(caller: Authorized, state: &ApiState, body: &BulkBody) -> Result<Chosen, ApiError> {
     let limit = count(body.limit, BULK, BULK_MAX)?;
     let filtered = body.workflow.is_some()
         || body.code.is_some()
@@ -139,7 +144,14 @@ async fn chosen(
                 .dead_letters_named(caller.organization, &body.ids);
             let mut rows = named.await?;
             rows.retain(|row| row.state == LetterState::Open);
-            Ok((rows, None))
+            let open: BTreeSet<_> = rows.iter().map(|row| row.dead_letter_id).collect();
+            let mut skipped = body.ids.clone();
+            skipped.retain(|id| !open.contains(id));
+            Ok(Chosen {
+                rows,
+                next: None,
+                skipped,
+            })
         }
         (false, false, false) => Err(ApiError::bad_request(format!(
             "ids: at most {BULK_MAX} at once"
@@ -157,7 +169,11 @@ async fn chosen(
             let rows = state.store.dead_letters(&filter).await?;
             let last = rows.last().map(|row| row.dead_letter_id);
             let next = last.filter(|_| rows.len() == limit as usize);
-            Ok((rows, next))
+            Ok(Chosen {
+                rows,
+                next,
+                skipped: Vec::new(),
+            })
         }
         _ => Err(ApiError::bad_request(
             "say which entries: `ids`, or some of `workflow`, `code`, `since`, `until`, or `all: true`",
@@ -181,7 +197,11 @@ pub async fn redrive(
         Some("newest") => true,
         Some(_) => return Err(ApiError::bad_request("version: \"same\" or \"newest\"")),
     };
-    let (rows, next) = chosen(caller, &state, &body).await?;
+    let Chosen {
+        rows,
+        next,
+        skipped,
+    } = chosen(caller, &state, &body).await?;
     let mut runs: BTreeMap<RunId, (u32, &DeadLetterRow)> = BTreeMap::new();
     for row in &rows {
         runs.insert(row.run_id, (row.redrives, row));
@@ -223,6 +243,7 @@ pub async fn redrive(
     Ok(Envelope::accepted(json!({
         "redriven": begun,
         "refused": refused,
+        "skipped": skipped,
         "queueFull": full,
         "nextCursor": if full { body.cursor } else { next },
     })))
@@ -253,16 +274,22 @@ pub async fn dismiss(
     if body.version.is_some() {
         return Err(ApiError::bad_request("version: only a redrive has one"));
     }
-    let (rows, next) = chosen(caller, &state, &body).await?;
+    let Chosen {
+        rows,
+        next,
+        skipped,
+    } = chosen(caller, &state, &body).await?;
     let ids: Vec<DeadLetterId> = rows.iter().map(|row| row.dead_letter_id).collect();
     let note = body.reason.as_deref().unwrap_or_default();
     let now = state.clock.now();
     let organization = caller.organization;
     let done = state.store.dismiss(organization, &ids, OWNER, note, now);
     let done = done.await?;
-    Ok(Envelope::of(
-        json!({ "dismissed": done, "nextCursor": next }),
-    ))
+    Ok(Envelope::of(json!({
+        "dismissed": done,
+        "skipped": skipped,
+        "nextCursor": next,
+    })))
 }
 
 /// Whoever comes through the owner's door.

@@ -122,6 +122,7 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
         insert(&mut body, "until", Some(json!(SystemClock.now())));
     }
     let mut refused = Vec::new();
+    let mut skipped = Vec::new();
     let mut done = Vec::new();
     let mut full;
     let done_key = if verb == "redrive" {
@@ -138,6 +139,7 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
         };
         done.extend(rows(done_key));
         refused.extend(rows("refused"));
+        skipped.extend(rows("skipped"));
         full = answer.get("queueFull") == Some(&json!(true));
         let next = answer.get("nextCursor").filter(|next| next.is_string());
         match next.cloned() {
@@ -146,7 +148,9 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
         }
     }
     if json {
-        print::value(&json!({ done_key: done, "refused": refused, "queueFull": full }));
+        print::value(&json!({
+            done_key: done, "refused": refused, "skipped": skipped, "queueFull": full
+        }));
     } else {
         for row in &done {
             match row.as_str() {
@@ -161,6 +165,9 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
         for row in &refused {
             let (run, message) = (print::text(row, "runId"), print::text(row, "message"));
             print::line(&format!("refused {run}: {}", shown(message)));
+        }
+        for id in skipped.iter().filter_map(Value::as_str) {
+            print::line(&format!("skipped {id}: it is unknown, or no longer open"));
         }
         print::line(&format!(
             "{} {done_key}, {} refused",

@@ -101,6 +101,11 @@ fn dead_letters_are_listed_repeated_in_bulk_and_dismissed() {
     let id = left[0]["id"].as_str().unwrap();
     let done = rig.json(&["dead-letters", "dismiss", id, "--reason", "known"]);
     assert_eq!(done["dismissed"], json!([id]));
+    let twice = rig.json(&["dead-letters", "dismiss", id]);
+    assert_eq!(
+        (&twice["dismissed"], &twice["skipped"]),
+        (&json!([]), &json!([id]))
+    );
     assert!(letters(&rig, &[]).is_empty());
     let kept = letters(&rig, &["--state", "dismissed"]);
     assert_eq!(
