@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::testing::{FakeStore, World, request, settings, versions};
 use super::{RerunVersion, Settings, TriggerError};
-use crate::id::RunId;
+use crate::id::{Digest, RunId};
 use crate::run::failure::{Failure, FailureSource};
 use crate::run::status::{Status, Trigger};
 use crate::run::testing::{draft, for_each};
@@ -25,6 +25,7 @@ fn one() -> Arc<Workflow> {
 fn limited(max: u32) -> Arc<Workflow> {
     let mut built = draft();
     built.0.concurrency = Some(Concurrency { key: None, max });
+    built.0.version = Digest::of(b"limited");
     built.job("a").task("one").build()
 }
 

@@ -574,6 +574,16 @@ fn the_storms_cut_attempts_off_and_wake_zombies() {
 }
 
 #[test]
+fn the_judge_sees_that_a_store_without_lanes_lets_too_many_go() {
+    let faults = (0..60).filter(|seed| {
+        let world = World::new(*seed);
+        world.store.tables().turns.lax = true;
+        std::panic::catch_unwind(AssertUnwindSafe(|| world.run())).is_err()
+    });
+    assert!(faults.count() > 0);
+}
+
+#[test]
 fn the_judge_sees_what_zombies_do_to_a_store_without_a_fence() {
     let (_, _, _, faults) = storms(60, true);
     assert!(faults > 0);
