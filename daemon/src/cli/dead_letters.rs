@@ -176,7 +176,9 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
         ));
     }
     if verb == "redrive" && !done.is_empty() && !client.is_daemon() {
-        print::aside("no daemon is running: the runs are kept, and begin when one starts (flowweaver serve)");
+        print::aside(
+            "no daemon is running: the runs are kept, and begin when one starts (flowweaver serve)",
+        );
     }
     if full {
         let why = "the queue is full: the rest is still open; run the command again later";
