@@ -79,10 +79,24 @@ ulid_ids! {
     IoId = "io id";
     /// One recorded call to a broker.
     HostCallId = "host call id";
+    /// An entry of the dead-letter list.
+    DeadLetterId = "dead letter id";
     /// One process of the daemon.
     DaemonId = "daemon id";
     /// An organization.
     OrganizationId = "organization id";
+}
+
+impl DeadLetterId {
+    /// A new one of this time (milliseconds since 1970), so that lists may be cut by time.
+    pub fn at(unix_ms: u64) -> Self {
+        Self(Ulid::from_parts(unix_ms, rand::random()))
+    }
+
+    /// The least id of this time.
+    pub const fn least_at(unix_ms: u64) -> Self {
+        Self(Ulid::from_parts(unix_ms, 0))
+    }
 }
 
 impl OrganizationId {

@@ -26,8 +26,12 @@ use flowweaver::workflow::environment::{Environment, ModuleDescription, ModuleFa
 use flowweaver::workflow::{Workflow, WorkflowSource, compile};
 use serde_json::{Value, json};
 
+#[path = "engine/control.rs"]
+mod control;
 #[path = "fresh/mod.rs"]
 mod fresh;
+
+use control::*;
 
 /// One test a promise and store.
 macro_rules! promises {
@@ -59,6 +63,14 @@ promises! {
     many_runs_at_once_share_commits_and_all_end,
     a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
     commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+    never_more_than_the_limit_go_at_once_whichever_daemons_run_them,
+    what_is_urgent_goes_first_and_nothing_new_overtakes_it,
+    a_retry_delay_survives_the_daemon_and_is_neither_early_nor_lost,
+    a_run_that_has_used_up_its_time_ends_also_after_a_restart,
+    a_task_that_killed_three_daemons_is_a_dead_letter_and_is_redriven_once,
+    an_at_most_once_task_is_not_begun_again_after_its_daemon_died,
+    a_rerun_repeats_only_the_items_that_failed,
+    daemons_that_are_given_the_same_key_at_once_begin_one_run,
 }
 
 /// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.
@@ -139,6 +151,10 @@ struct World {
 }
 
 async fn world(url: &str, text: &str) -> World {
+    world_of(url, text, Arc::new(Echo), Settings::default()).await
+}
+
+async fn world_of(url: &str, text: &str, invoke: Arc<dyn Invoke>, settings: Settings) -> World {
     let store = flowweaver::store::open(url, Durability::Full)
         .await
         .unwrap();
@@ -147,13 +163,13 @@ async fn world(url: &str, text: &str) -> World {
     let known = Arc::clone(&workflow);
     let parts = Parts {
         store: Arc::clone(&store),
-        invoke: Arc::new(Echo),
+        invoke,
         clock: Arc::new(SystemClock),
         versions: Arc::new(move |_| {
             let known = Arc::clone(&known);
             Box::pin(async move { Ok(known) })
         }),
-        settings: Settings::default(),
+        settings,
     };
     let request = TriggerRequest {
         workflow,

@@ -20,6 +20,8 @@ mod definitions;
 mod fresh;
 #[path = "store_conformance/kv.rs"]
 mod kv;
+#[path = "store_conformance/letters.rs"]
+mod letters;
 #[path = "store_conformance/lists.rs"]
 mod lists;
 #[path = "store_conformance/losses.rs"]
@@ -32,6 +34,8 @@ mod plans;
 mod schema;
 #[path = "store_conformance/secrets.rs"]
 mod secrets;
+#[path = "store_conformance/turns.rs"]
+mod turns;
 #[path = "store_conformance/world.rs"]
 mod world;
 
@@ -123,6 +127,20 @@ promises! {
         of_two_who_set_the_same_secret_one_is_told_to_read_again,
         every_change_of_a_secret_is_counted_and_nothing_else,
         secrets_of_organizations_are_apart;
+    turns:
+        beyond_its_limit_a_run_is_held_and_nobody_claims_it,
+        those_that_wait_go_by_priority_and_then_by_age,
+        a_run_of_a_dead_daemon_keeps_its_place_until_it_has_ended,
+        a_held_run_that_is_to_be_stopped_can_be_claimed_for_that,
+        a_larger_limit_lets_more_go_and_a_smaller_one_waits,
+        daemons_that_race_never_let_more_go_than_the_limit,
+        waiting_runs_are_counted_no_further_than_the_limit;
+    letters:
+        letters_are_written_with_the_end_of_their_run_or_not_at_all,
+        letters_are_found_by_workflow_time_and_code_page_by_page,
+        a_repeat_that_succeeds_takes_the_letters_of_its_chain_off_the_list,
+        a_repeat_that_is_cancelled_opens_the_letters_again,
+        a_dismissed_letter_keeps_who_when_and_why;
     lists:
         runs_come_page_by_page_newest_first,
         filters_of_runs_hold_together,

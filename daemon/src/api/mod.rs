@@ -4,6 +4,7 @@
 //! door is the socket in the state folder, whose file mode lets its owner in and nobody else.
 
 mod authorize;
+mod dead_letters;
 mod events;
 mod kv;
 mod local;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::authorize::{Authorized, Door, Permission};
 use super::problem::{ApiError, PROBLEM};
-use super::{ApiState, events, kv, runs, secrets, tasks, workflows};
+use super::{ApiState, dead_letters, events, kv, runs, secrets, tasks, workflows};
 
 /// Inputs are small; bulk data is fetched by tasks.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -144,14 +144,40 @@ fn kept(routes: Routes) -> Routes {
         .route(Method::DELETE, ENTRY, StateWrite, kv::delete)
 }
 
+/// What failed for good.
+fn dead(routes: Routes) -> Routes {
+    use Permission::{WorkflowsExecute, WorkflowsRead};
+    const REDRIVE: &str = "/v0/dead-letters/redrive";
+    const DISMISS: &str = "/v0/dead-letters/dismiss";
+    routes
+        .route(
+            Method::GET,
+            "/v0/dead-letters",
+            WorkflowsRead,
+            dead_letters::list,
+        )
+        .route(
+            Method::POST,
+            REDRIVE,
+            WorkflowsExecute,
+            dead_letters::redrive,
+        )
+        .route(
+            Method::POST,
+            DISMISS,
+            WorkflowsExecute,
+            dead_letters::dismiss,
+        )
+}
+
 /// Every route with its permission.
 pub fn table() -> Vec<RouteEntry> {
-    kept(routes()).table
+    dead(kept(routes())).table
 }
 
 /// The router, for requests that came through the owner's door.
 pub fn router(state: ApiState) -> Router {
-    kept(routes())
+    dead(kept(routes()))
         .router
         .fallback(unknown)
         .layer(axum::middleware::from_fn(every_refusal_is_a_problem))

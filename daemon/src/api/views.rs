@@ -74,6 +74,7 @@ pub fn run(row: &RunRow) -> Value {
         "number": row.number,
         "status": row.status,
         "trigger": row.trigger,
+        "priority": row.priority,
         "traceId": row.trace_id,
         "rerunOf": row.rerun_of,
         "originRunId": row.origin_run_id,

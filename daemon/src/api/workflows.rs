@@ -18,6 +18,7 @@ use super::views::{self, Envelope};
 use crate::catalog::{Catalog, LiveWorkflow};
 use crate::engine::{TriggerError, TriggerRequest, WaitError};
 use crate::id::{OrganizationId, RunId};
+use crate::run::key::is_reserved;
 use crate::run::status::Trigger;
 use crate::store::StoreError;
 use crate::units::Span;
@@ -25,6 +26,8 @@ use crate::workflow::input;
 
 /// Keys are compared and indexed; longer ones are a mistake.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// As in the workflow file.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// A caller that waits longer than this should follow the events.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -139,6 +142,8 @@ pub async fn problems(_: Authorized, State(state): State<ApiState>) -> Json<Enve
 pub struct RunBody {
     inputs: Option<Value>,
     config: Option<Value>,
+    /// Larger goes first; none: the workflow's.
+    priority: Option<i32>,
 }
 
 /// How long the caller waits for the end.
@@ -202,7 +207,7 @@ pub async fn run(
             trigger: Trigger::Manual,
             idempotency_key: idempotency_key(&headers)?,
             scheduled_at: None,
-            priority: None,
+            priority: priority(request.priority)?,
             trace_id: None,
         })
         .await
@@ -287,11 +292,27 @@ pub(super) async fn answer(
     })
 }
 
+/// A priority within the bounds that the workflow file has.
+fn priority(wanted: Option<i32>) -> Result<Option<i32>, ApiError> {
+    match wanted {
+        Some(priority) if !PRIORITIES.contains(&priority) => {
+            let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+            Err(ApiError::bad_request(format!(
+                "priority: {least} to {most}"
+            )))
+        }
+        fits => Ok(fits),
+    }
+}
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
     match value.to_str() {
+        Ok(text) if is_reserved(text) => Err(ApiError::bad_request(
+            "Idempotency-Key: keys that begin with `schedule:`, `redrive:` or `child.` are the daemon's own",
+        )),
         Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_MAX => {
             Ok(Some(text.to_owned()))
         }
@@ -313,7 +334,9 @@ fn wait_failed(error: WaitError) -> ApiError {
 
 pub(super) fn trigger_failed(error: TriggerError) -> ApiError {
     match error {
-        TriggerError::QueueFull => ApiError::busy("too many runs are waiting; try again later"),
+        TriggerError::QueueFull => ApiError::busy(
+            "too many runs are waiting ([engine] queue and backlog in flowweaver.toml); nothing was accepted, try again later",
+        ),
         TriggerError::Stopping | TriggerError::Unavailable { .. } => {
             ApiError::unavailable(error.to_string())
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::id::{RunId, SecretName, TaskName, WorkflowName};
+use crate::id::{DeadLetterId, RunId, SecretName, TaskName, WorkflowName};
 use crate::run::status::Status;
 use crate::units::Span;
 
@@ -55,6 +55,8 @@ pub enum Command {
     Cancel(CancelArguments),
     /// Begin a new run that continues or repeats one.
     Rerun(RerunArguments),
+    /// List what failed for good and waits for somebody, and repeat or dismiss it.
+    DeadLetters(DeadLetterArguments),
     /// List secrets by name, and set, delete or re-encrypt those in the store.
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -79,6 +81,81 @@ pub struct CompileModuleArguments {
     /// The daemon's process; this one ends with it.
     #[arg(long)]
     pub parent: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DeadLetterArguments {
+    #[command(flatten)]
+    pub list: DeadLetterList,
+    #[command(subcommand)]
+    pub command: Option<DeadLetterCommand>,
+}
+
+#[derive(Debug, Args)]
+pub struct DeadLetterList {
+    /// Only of this workflow.
+    #[arg(long)]
+    pub workflow: Option<WorkflowName>,
+    /// Only with this code.
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Only what failed at this time or later: 2026-01-31T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what failed before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// open, redriven, resolved, dismissed or superseded [default: open].
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only after this entry, the last of the page before.
+    #[arg(long, value_name = "ID")]
+    pub cursor: Option<DeadLetterId>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20, value_parser = page(crate::api::PAGE_MAX))]
+    pub limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// Begin a new run for each failed one, from its failure.
+    Redrive {
+        #[command(flatten)]
+        which: DeadLetterFilter,
+        /// With the workflow's newest version instead of the run's own.
+        #[arg(long)]
+        newest: bool,
+    },
+    /// Take entries off the list without repeating anything.
+    Dismiss {
+        #[command(flatten)]
+        which: DeadLetterFilter,
+        /// Kept with the entries.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DeadLetterFilter {
+    /// These entries.
+    pub ids: Vec<DeadLetterId>,
+    /// The open entries of this workflow.
+    #[arg(long)]
+    pub workflow: Option<WorkflowName>,
+    /// The open entries with this code.
+    #[arg(long)]
+    pub code: Option<String>,
+    /// The open entries of this time or later: 2026-01-31T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// The open entries before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Every open entry.
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +249,9 @@ pub struct RunArguments {
     /// The same key starts at most one run.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+    /// Larger goes first where runs wait [default: the workflow's].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
     /// Print the run's id and do not follow it. Without a daemon, it begins when one starts.
     #[arg(short, long)]
     pub detach: bool,

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod client;
 mod compile_module;
+mod dead_letters;
 mod exit;
 mod follow;
 mod kv;
@@ -24,7 +25,7 @@ use clap::Parser;
 use crate::config::{self, Loaded};
 use crate::daemon::Extent;
 use crate::diagnostic;
-use args::{Arguments, Command, RunArguments, RunCommand, SecretCommand};
+use args::{Arguments, Command, DeadLetterArguments, RunArguments, RunCommand, SecretCommand};
 
 /// Parses the process's arguments, runs the command and says how it went.
 pub fn main() -> Exit {
@@ -119,7 +120,9 @@ fn extent(command: &Command) -> Extent {
         })
         | Command::Runs(_)
         | Command::Cancel(_)
+        | Command::DeadLetters(DeadLetterArguments { command: None, .. })
         | Command::Kv(_) => Extent::Records,
+        Command::DeadLetters(_) => Extent::Files,
         Command::Logs(arguments) if !arguments.follow => Extent::Records,
         Command::Run(arguments) if arguments.detach => Extent::Files,
         Command::Rerun(arguments) if arguments.detach => Extent::Files,

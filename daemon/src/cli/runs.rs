@@ -6,7 +6,7 @@ use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArgumen
 use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::print;
-use super::{follow, kv, secrets};
+use super::{dead_letters, follow, kv, secrets};
 use crate::diagnostic::shown;
 use crate::id::WorkflowName;
 
@@ -48,6 +48,9 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
         }
         Command::Rerun(arguments) => rerun(client, arguments, json).await,
         Command::Secret(command) => secrets::dispatch(client, command, json).await,
+        Command::DeadLetters(arguments) => {
+            dead_letters::dispatch(client, arguments.command, &arguments.list, json).await
+        }
         Command::Kv(command) => kv::dispatch(client, command, json).await,
         // These never come here: they need no daemon.
         Command::Serve | Command::Check(_) | Command::Schema | Command::CompileModule(_) => {
@@ -86,6 +89,9 @@ async fn run(client: &Client, arguments: RunArguments, json: bool) -> Result<Exi
         let overrides: Value = serde_json::from_str(text)
             .map_err(|error| CliError::new(Exit::Usage, format!("--overrides: {error}")))?;
         body.insert("config".to_owned(), overrides);
+    }
+    if let (Some(priority), Some(body)) = (arguments.priority, body.as_object_mut()) {
+        body.insert("priority".to_owned(), priority.into());
     }
     let headers: Vec<(&str, &str)> = arguments
         .idempotency_key

@@ -244,6 +244,7 @@ pub(super) static SECTIONS: &[Section] = &[
         keys: &[
             key("slots", Takes::Count(1)),
             key("queue", Takes::Count(1)),
+            key("backlog", Takes::Count(1)),
             key("drain", Takes::DurationOrZero),
         ],
     },

@@ -228,6 +228,8 @@ pub struct EngineSection {
     pub slots: u32,
     /// Triggers that wait for their commit; more are refused with `queue.full`.
     pub queue: u32,
+    /// Accepted runs that wait in the store; more are refused with `queue.full`.
+    pub backlog: u32,
     /// How long running attempts may finish after SIGTERM.
     pub drain: Span,
 }
@@ -238,6 +240,8 @@ impl Default for EngineSection {
             slots: 64,
             // A script's burst fits; each is some kilobytes while it waits.
             queue: 100_000,
+            // About a GiB of store.
+            backlog: 1_000_000,
             drain: Span(Duration::from_secs(60)),
         }
     }

@@ -274,6 +274,7 @@ pub(super) fn engine(
         instance: instance(&settings.paths.state),
         slots: usize::try_from(settings.engine.slots).unwrap_or(usize::MAX),
         queue: usize::try_from(settings.engine.queue).unwrap_or(usize::MAX),
+        backlog: settings.engine.backlog,
         ..numbers
     };
     let versions = Arc::clone(versions);

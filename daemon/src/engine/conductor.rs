@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::active::{Active, Compiled};
+use super::backlog::Waiting;
 use super::errand::Errands;
 use super::handle::{EngineHandle, Shared};
 use super::intake::{Admission, Intake};
-use super::lanes::Lanes;
 use super::outcome::Happening;
 use super::step::Frame;
 use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, writer};
@@ -78,7 +78,6 @@ pub(super) struct Conductor {
     pub hungry: VecDeque<RunId>,
     /// Runs that have something to take in.
     pub dirty: VecDeque<RunId>,
-    pub lanes: Lanes,
     pub wakes: BTreeSet<(Timestamp, RunId)>,
     pub compiled: HashMap<Digest, Arc<Compiled>>,
     /// Whether the store knows this daemon, so that it may own runs.
@@ -87,6 +86,8 @@ pub(super) struct Conductor {
     pub claiming: bool,
     /// Whether runs without an owner are known to wait in the store.
     pub backlog: bool,
+    /// Runs that wait in the store.
+    pub waiting: Waiting,
     pub beat_at: Timestamp,
     pub claim_at: Timestamp,
     pub flush_at: Option<Timestamp>,
@@ -118,6 +119,7 @@ pub(super) fn new(
         intake,
         triggers,
         waiting_triggers: AtomicUsize::new(0),
+        waiting_bytes: AtomicUsize::new(0),
         events: broadcast::Sender::new(EVENTS_KEPT),
         endings: broadcast::Sender::new(ENDINGS_KEPT),
         health: health_reader,
@@ -138,13 +140,13 @@ pub(super) fn new(
         taken: 0,
         hungry: VecDeque::new(),
         dirty: VecDeque::new(),
-        lanes: Lanes::default(),
         wakes: BTreeSet::new(),
         compiled: HashMap::new(),
         alive: false,
         beating: false,
         claiming: false,
         backlog: true,
+        waiting: Waiting::default(),
         beat_at: now,
         claim_at: now,
         flush_at: None,
@@ -262,14 +264,22 @@ impl Conductor {
         }
         let compiled = self.compile(&admission.workflow);
         let now = self.now();
-        let room = self.room() > 0;
+        let limited = admission.workflow.concurrency.is_some();
+        let room = !limited && self.may_overtake() && self.room() > 0;
+        if !room && self.is_backlog_full(&admission) {
+            let _ = answer.send(Err(TriggerError::QueueFull));
+            return;
+        }
         self.answers.insert(run, answer);
         let owner = room.then_some(self.daemon);
         let mut active = Active::admit(admission, compiled, owner, now);
         if room {
-            self.bring_in(active);
+            self.runs.insert(run, active);
             self.dirty.push_back(run);
         } else {
+            if !limited {
+                self.waiting.no_room();
+            }
             self.outbox.push_back(active.insert_only(now));
         }
     }
@@ -377,8 +387,7 @@ impl Conductor {
 
     /// Takes a run out of memory with everything that points to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<Active> {
-        let mut active = self.runs.remove(&run)?;
-        self.leave_lane(&mut active);
+        let active = self.runs.remove(&run)?;
         self.taken = self.taken.saturating_sub(active.credit);
         if let Some(wake) = active.wake {
             self.wakes.remove(&(wake, run));
@@ -417,6 +426,7 @@ impl Conductor {
         if self.claim_at <= now {
             self.claim_at = now.after(self.settings.claim);
             self.claim(true);
+            self.count_waiting();
         }
         while let Some((at, run)) = self.wakes.first().copied()
             && at <= now
@@ -443,6 +453,7 @@ impl Conductor {
         }
         self.claiming = true;
         let limit = room.min(super::messages::CLAIM_MAX);
+        self.waiting.ask(limit);
         self.errands.claim(u32::try_from(limit).unwrap_or(u32::MAX));
     }
 

@@ -7,16 +7,48 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::intake::{Admission, Intake};
+use super::intake::{Admission, Intake, NewRun};
 use super::{
     Accepted, ActiveRun, Cancelled, Drained, EngineEvent, Health, RerunError, RerunMode,
     RerunVersion, TriggerError, TriggerRequest, Versions, WaitError,
 };
 use crate::clock::Clock;
 use crate::id::{CommandId, OrganizationId, RunId};
+use crate::run::key::redrive_key;
 use crate::run::status::Status;
 use crate::store::rows::{CommandKind, CommandRow};
 use crate::store::{Store, StoreError};
+
+/// What the inputs of waiting triggers may weigh together, in bytes: as many triggers as are allowed, with large
+/// inputs, would fill the memory.
+const WEIGHT_MAX: usize = 256 << 20;
+
+/// A waiting trigger's share of [`WEIGHT_MAX`].
+struct Weight<'s> {
+    shared: &'s Shared,
+    bytes: usize,
+}
+
+impl<'s> Weight<'s> {
+    fn of(shared: &'s Shared, run: &NewRun) -> Result<Self, TriggerError> {
+        let bytes = run.row.inputs.len() + run.row.config.len();
+        let before = shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let weight = Self { shared, bytes };
+        // One alone is always taken: what it may weigh is limited where it comes in.
+        match before == 0 || before.saturating_add(bytes) <= WEIGHT_MAX {
+            true => Ok(weight),
+            false => Err(TriggerError::QueueFull),
+        }
+    }
+}
+
+impl Drop for Weight<'_> {
+    fn drop(&mut self) {
+        self.shared
+            .waiting_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// How often a run of another owner is looked at while someone waits for it.
 const FOREIGN_LOOK: Duration = Duration::from_secs(1);
@@ -32,6 +64,7 @@ pub(super) struct Shared {
     pub intake: mpsc::UnboundedSender<Intake>,
     pub triggers: mpsc::Sender<Admission>,
     pub waiting_triggers: AtomicUsize,
+    pub waiting_bytes: AtomicUsize,
     pub events: broadcast::Sender<EngineEvent>,
     /// The ends of runs alone: whoever needs no more is not woken by every commit.
     pub endings: broadcast::Sender<EngineEvent>,
@@ -55,6 +88,7 @@ impl EngineHandle {
         &self,
         (admission, answer): (Admission, oneshot::Receiver<Result<Accepted, TriggerError>>),
     ) -> Result<Accepted, TriggerError> {
+        let _weight = Weight::of(&self.0, &admission.run)?;
         self.0
             .triggers
             .try_send(admission)
@@ -101,6 +135,29 @@ impl EngineHandle {
         mode: RerunMode,
         version: RerunVersion,
     ) -> Result<Accepted, RerunError> {
+        self.repeat(run, mode, version, None).await
+    }
+
+    /// Repeats a dead letter's run from its failure. The same letter in the same round (how often it was redriven
+    /// before) gives one run, whoever asks and however often.
+    pub async fn redrive(
+        &self,
+        run: RunId,
+        round: u32,
+        version: RerunVersion,
+    ) -> Result<Accepted, RerunError> {
+        let key = redrive_key(run, round);
+        self.repeat(run, RerunMode::FromFailed, version, Some(key))
+            .await
+    }
+
+    async fn repeat(
+        &self,
+        run: RunId,
+        mode: RerunMode,
+        version: RerunVersion,
+        key: Option<String>,
+    ) -> Result<Accepted, RerunError> {
         let image = self.0.store.load_run(run).await?;
         let image = image.ok_or(RerunError::NotFound(run))?;
         if !image.run.status.is_final() {
@@ -113,7 +170,8 @@ impl EngineHandle {
                 (workflow, same)
             }
         };
-        let admission = super::rerun::admission(image, &workflow, &mode, same, self.0.clock.now())?;
+        let now = self.0.clock.now();
+        let admission = super::rerun::admission(image, &workflow, &mode, same, key, now)?;
         Ok(self.admit(admission).await?)
     }
 

@@ -38,6 +38,8 @@ pub(super) enum Intake {
     Loaded { run: RunId, loaded: Loaded },
     /// The store answered a claim, with the orders for what this daemon owns.
     Claimed(Result<(Vec<ClaimedRun>, Vec<CommandRow>), StoreError>),
+    /// The store counted the runs that wait in it.
+    Counted(Result<u32, StoreError>),
     /// The store took a sign of life.
     Beat(Result<(), StoreError>),
     /// Durable orders.

@@ -31,6 +31,7 @@ impl Conductor {
             Intake::Loaded { run, loaded } => self.loaded(run, loaded),
             Intake::Unread { run, message } => self.unread(run, message),
             Intake::Claimed(result) => self.claimed(result),
+            Intake::Counted(result) => self.counted(result),
             Intake::Beat(result) => self.beaten(result),
             Intake::Orders(orders) => self.take_orders(orders),
             Intake::Wait { run, answer } => {
@@ -118,7 +119,9 @@ impl Conductor {
                 return;
             }
         };
-        self.backlog = !claimed.is_empty();
+        if let Some(more) = self.waiting.fewer(claimed.len()) {
+            self.backlog = more;
+        }
         for claim in claimed {
             // A lease that was lost and won again: what is in memory belongs to the old one.
             self.fenced(claim.run_id);

@@ -3,9 +3,9 @@
 //! What comes next is decided by `run`; what a file means by `workflow`; this module acts. Its parts:
 //!
 //! * [`EngineHandle`] (in `handle`): what upper layers call;
-//! * `conductor` (with `messages`, `commits`, `lanes`): one task, the only place where an active run
+//! * `conductor` (with `messages`, `commits`, `backlog`): one task, the only place where an active run
 //!   lives in memory;
-//! * `active` (with `book`, `step`, `input`, `history`, `recover`): that run, its ids and data, and
+//! * `active` (with `book`, `step`, `input`, `history`, `lanes`, `letters`, `recover`): that run, its ids and data, and
 //!   how events become a transition;
 //! * `writer`: commits a batch; what arrives during a commit forms the next batch;
 //! * `errand`: calls to the store that the conductor must not wait for;
@@ -22,6 +22,7 @@
 
 mod active;
 mod attempt;
+mod backlog;
 mod book;
 mod child;
 mod commits;
@@ -32,6 +33,7 @@ mod history;
 mod input;
 mod intake;
 mod lanes;
+mod letters;
 mod messages;
 mod outcome;
 mod recover;
@@ -40,11 +42,15 @@ mod step;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_control;
+#[cfg(test)]
 mod testing_store;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_again;
+#[cfg(test)]
+mod tests_control;
 #[cfg(test)]
 mod tests_fault;
 #[cfg(test)]
@@ -109,6 +115,8 @@ pub struct Settings {
     pub active_runs: usize,
     /// Triggers that wait for a commit; more are refused with `queue.full`.
     pub queue: usize,
+    /// Runs that wait in the store; more are refused with `queue.full`.
+    pub backlog: u32,
     /// Transitions in one commit.
     pub batch: usize,
     /// Between two signs of life.
@@ -131,6 +139,8 @@ impl Default for Settings {
             active_runs: 1_024,
             // A second of triggers at full speed.
             queue: 10_000,
+            // A GiB or two of store; counted in some milliseconds.
+            backlog: 1_000_000,
             // Keeps one commit in the tens of milliseconds.
             batch: 512,
             // A third of the lease that drivers give.

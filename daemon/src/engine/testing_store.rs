@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::testing_control::Turns;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::id::{
     AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, SecretName, TaskRunId,
     WorkflowId, WorkflowName,
 };
+use crate::run::status::Status;
 use crate::store::rows::*;
 use crate::store::{
     CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
@@ -45,6 +47,7 @@ pub struct Tables {
     pub calls: Vec<HostCallRow>,
     pub logs: Vec<(RunId, NewLog)>,
     pub orders: Vec<CommandRow>,
+    pub turns: Turns,
     pub workflows: Vec<WorkflowRow>,
     daemons: HashMap<DaemonId, Sign>,
     pub commits: usize,
@@ -219,6 +222,9 @@ impl Tables {
             .extend(t.logs.iter().map(|log| (t.run_id, log.clone())));
         self.orders
             .retain(|order| !t.consumed.contains(&order.command_id));
+        if let Some(control) = &t.control {
+            self.control(t.run_id, control);
+        }
         CommitOutcome::Committed
     }
 
@@ -297,7 +303,7 @@ impl Store for FakeStore {
         let mut runs: Vec<&mut RunRow> = tables
             .runs
             .values_mut()
-            .filter(|run| !run.status.is_final())
+            .filter(|run| !run.status.is_final() && run.status != Status::Held)
             .filter(|run| run.owner.is_none_or(|owner| dead.contains(&owner)))
             .collect();
         runs.sort_by_key(|run| (-run.priority, run.run_id));
@@ -400,7 +406,9 @@ impl Store for FakeStore {
     }
 
     async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
-        self.up()?.orders.push(command.clone());
+        let mut tables = self.up()?;
+        tables.orders.push(command.clone());
+        tables.let_go(command.run_id);
         Ok(())
     }
 

@@ -165,6 +165,12 @@ macro_rules! calls {
                 .bind(kind)
                 .bind(stored(&command.reason).into_owned())
                 .bind(command.created_at.as_micros())
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            // A run that waits for its turn has no owner to carry the order out: it may be claimed now.
+            query($crate::store::sql_control::LET_GO)
+                .bind(command.run_id.to_string())
                 .execute(db)
                 .await
                 .map_err(fault)?;

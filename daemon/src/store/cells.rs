@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::commit::Fault;
+use super::control::DeadLetterRow;
 use super::rows::{
     AttemptRow, CommandKind, CommandRow, HostCallRow, IoKind, IoRow, JobRunRow, KvEntry, KvListed,
     LogRow, ModuleRow, RunRow, SecretRow, TaskRunRow, VersionRow, WorkflowRow,
@@ -161,6 +162,30 @@ pub(super) fn task(c: &impl Cells) -> Result<TaskRunRow, Fault> {
         output_io_id: c.opt_parsed("output_io_id")?,
         reason_code: c.opt_text("reason_code")?,
         reason_message: c.opt_text("reason_message")?,
+    })
+}
+
+pub(super) fn dead_letter(c: &impl Cells) -> Result<DeadLetterRow, Fault> {
+    Ok(DeadLetterRow {
+        dead_letter_id: c.parsed("dead_letter_id")?,
+        organization_id: c.parsed("organization_id")?,
+        run_id: c.parsed("workflow_run_id")?,
+        origin_run_id: c.parsed("origin_run_id")?,
+        workflow_name: c.parsed("workflow_name")?,
+        job: c.opt_parsed("job")?,
+        task: c.opt_parsed("task")?,
+        item_index: c.int("item_index")?,
+        code: c.text("code")?,
+        message: c.text("message")?,
+        attempts: c.count("attempts")?,
+        interrupts: c.count("interrupts")?,
+        created_at: c.time("created_at")?,
+        state: c.parsed("state")?,
+        redrives: c.count("redrives")?,
+        redrive_run_id: c.opt_parsed("redrive_run_id")?,
+        settled_at: c.opt_time("settled_at")?,
+        settled_by: c.opt_text("settled_by")?,
+        note: c.opt_text("note")?,
     })
 }
 

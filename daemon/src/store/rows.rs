@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::Control;
 use crate::clock::Timestamp;
 use crate::id::{
     AttemptId, CommandId, DaemonId, Digest, HostCallId, IoId, JobName, JobRunId, ModuleName,
@@ -37,6 +38,8 @@ pub struct Transition {
     pub logs: Vec<NewLog>,
     /// Orders that this step carried out; removed.
     pub consumed: Vec<CommandId>,
+    /// Turns and dead letters; none for most.
+    pub control: Option<Box<Control>>,
 }
 
 impl Transition {
@@ -54,6 +57,7 @@ impl Transition {
             host_calls: Vec::new(),
             logs: Vec::new(),
             consumed: Vec::new(),
+            control: None,
         }
     }
 }

@@ -18,8 +18,9 @@ use flowweaver::broker::settings::{BrokerError, BrokerSettings};
 use flowweaver::broker::{AttemptScope, Broker, BrokerCtx};
 use flowweaver::clock::{Clock, SystemClock, Timestamp};
 use flowweaver::id::{
-    DaemonId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
+    DaemonId, DeadLetterId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
 };
+use flowweaver::store::control::{ControlStore, DeadLetterRow, LetterFilter};
 use flowweaver::store::rows::*;
 use flowweaver::store::{
     CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store, StoreError,
@@ -525,6 +526,33 @@ impl StateStore for Keys {
         absent()
     }
     async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl ControlStore for Keys {
+    async fn dead_letters(&self, _: &LetterFilter) -> Result<Vec<DeadLetterRow>, StoreError> {
+        absent()
+    }
+    async fn dead_letters_named(
+        &self,
+        _: OrganizationId,
+        _: &[DeadLetterId],
+    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+        absent()
+    }
+    async fn dismiss(
+        &self,
+        _: OrganizationId,
+        _: &[DeadLetterId],
+        _: &str,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Vec<DeadLetterId>, StoreError> {
+        absent()
+    }
+    async fn waiting(&self, _: u32) -> Result<u32, StoreError> {
         absent()
     }
 }

@@ -96,6 +96,21 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
         "task_attempt",
         "task_attempt_id",
     ),
+    ("lane", "workflow_id", "workflow", "workflow_id"),
+    ("lane_run", "lane_id", "lane", "lane_id"),
+    ("lane_run", "lane_run_id", "workflow_run", "workflow_run_id"),
+    (
+        "dead_letter",
+        "workflow_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
+    (
+        "dead_letter",
+        "redrive_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
     (
         "run_command",
         "workflow_run_id",

@@ -261,6 +261,7 @@ pub fn insert(row: &RunRow) -> Transition {
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        control: None,
     }
 }
 
@@ -297,6 +298,7 @@ pub fn update(run: RunId, epoch: i64, revision: i64, status: Status) -> Transiti
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        control: None,
     }
 }
 

@@ -22,6 +22,7 @@ mod brokers;
 mod canary;
 mod canary_search;
 mod command_line;
+mod control;
 mod databases;
 mod defects;
 mod durability;

@@ -8,6 +8,7 @@
 //! what is left: every run that was acknowledged has ended, and nothing was recorded twice.
 
 mod judge;
+mod redrive;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -24,14 +25,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::testing::{FakeStore, Fault, Tables, request, settings, versions};
 use super::{Engine, EngineHandle, Parts, Settings};
 use crate::clock::{Clock, ManualClock, Timestamp};
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, RunId, WorkflowId};
 use crate::run::failure::{Failure, FailureSource};
 use crate::run::status::Status;
 use crate::run::testing::{draft, for_each};
 use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
 use crate::store::rows::{AttemptRow, RunRow, TaskRunRow};
 use crate::store::{LEASE, Store};
-use crate::workflow::model::{OnFailure, OnInterrupt, RunOn, Workflow};
+use crate::workflow::model::{Concurrency, OnFailure, OnInterrupt, RunOn, Workflow};
 
 /// Rounds of storm, and of fair weather until everything must have ended: with these steps, hours.
 const STORM: usize = 250;
@@ -140,6 +141,16 @@ impl Guests {
                 complaints.push(format!("began before {name} had ended"));
             }
         }
+        if let Some(limit) = &workflow.concurrency {
+            let going = tables.runs.values().filter(|other| {
+                let begun = other.started_at.is_some() && !other.status.is_final();
+                begun && other.workflow_id == run.workflow_id
+            });
+            let going = going.count();
+            if going > limit.max as usize {
+                complaints.push(format!("{going} runs go at once where {} may", limit.max));
+            }
+        }
         drop(tables);
         let mut outside = self.outside.lock().unwrap();
         let key = (who.run_id, task.clone(), who.item_index, who.attempt);
@@ -211,11 +222,14 @@ struct Daemon {
 struct World {
     seed: u64,
     rng: StdRng,
+    /// Draws what came later, so that a seed's storm stays what it was.
+    aside: StdRng,
     weather: Weather,
     store: Arc<FakeStore>,
     clock: ManualClock,
     guests: Arc<Guests>,
     workflows: Vec<Arc<Workflow>>,
+    workflow_ids: Vec<WorkflowId>,
     daemons: Vec<Daemon>,
     acknowledged: Arc<Mutex<Vec<RunId>>>,
     triggers: usize,
@@ -225,10 +239,15 @@ struct World {
 
 fn drawn_workflow(
     rng: &mut StdRng,
+    aside: &mut StdRng,
     number: usize,
     habits: &mut HashMap<String, Habit>,
 ) -> Arc<Workflow> {
     let mut built = draft();
+    if aside.random_range(0..2) == 0 {
+        let max = aside.random_range(1..4);
+        built.0.concurrency = Some(Concurrency { key: None, max });
+    }
     built.0.version = Digest::of(format!("storm {number}").as_bytes());
     built.0.name = format!("storm-{number}").parse().unwrap();
     for job in 0..rng.random_range(1..3) {
@@ -271,10 +290,11 @@ fn drawn_workflow(
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        let mut aside = StdRng::seed_from_u64(!seed);
         let weather = Weather::drawn(&mut rng);
         let mut habits = HashMap::new();
         let workflows: Vec<_> = (0..3)
-            .map(|number| drawn_workflow(&mut rng, number, &mut habits))
+            .map(|number| drawn_workflow(&mut rng, &mut aside, number, &mut habits))
             .collect();
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let store = FakeStore::on(clock.clone());
@@ -294,10 +314,12 @@ impl World {
             seed,
             calm: weather.is_fair(),
             rng,
+            aside,
             weather,
             store,
             clock,
             guests,
+            workflow_ids: workflows.iter().map(|_| WorkflowId::generate()).collect(),
             workflows,
             daemons: Vec::new(),
             acknowledged: Arc::default(),
@@ -360,7 +382,10 @@ impl World {
     fn trigger(&mut self) {
         let Some(at) = self.any() else { return };
         self.triggers += 1;
-        let mut wanted = request(&self.workflows[self.rng.random_range(0..self.workflows.len())]);
+        let which = self.rng.random_range(0..self.workflows.len());
+        let mut wanted = request(&self.workflows[which]);
+        wanted.workflow_id = self.workflow_ids[which];
+        wanted.priority = Some(self.aside.random_range(-1..2));
         // Some callers try again with the same key.
         wanted.idempotency_key =
             (self.rng.random_range(0..3) == 0).then(|| format!("key {}", self.triggers / 2));
@@ -388,6 +413,9 @@ impl World {
     }
 
     fn storm(&mut self) {
+        if self.aside.random_range(0..20) == 0 {
+            self.redrive();
+        }
         if self.triggers < RUNS && self.happens(self.weather.trigger) {
             self.trigger();
         }
@@ -543,6 +571,16 @@ fn the_storms_cut_attempts_off_and_wake_zombies() {
         "{runs} {fenced} {interrupted}"
     );
     assert_eq!(faults, 0);
+}
+
+#[test]
+fn the_judge_sees_that_a_store_without_lanes_lets_too_many_go() {
+    let faults = (0..60).filter(|seed| {
+        let world = World::new(*seed);
+        world.store.tables().turns.lax = true;
+        std::panic::catch_unwind(AssertUnwindSafe(|| world.run())).is_err()
+    });
+    assert!(faults.count() > 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
 use crate::store::commit::{Dialect, Fault, Lines, Sighting, claimed};
+use crate::store::control::Control;
 use crate::store::rows::ClaimedRun;
 
 /// The session's own isolation: see `session`.
@@ -279,6 +280,10 @@ impl Dialect for MariaDbDialect<'_> {
     async fn look(&mut self, rows: String) -> Result<Vec<Sighting>, Fault> {
         let rows = self.rows(LOOK, rows).await?;
         rows.iter().map(crate::store::commit::sighting).collect()
+    }
+
+    async fn control(&mut self, changes: &[(RunId, &Control)]) -> Result<(), Fault> {
+        super::control::commit(self.connection, changes).await
     }
 
     async fn write(

@@ -5,6 +5,7 @@
 //! in `sql`; what MariaDB needs otherwise is in `statements`, and how it is told in `session`.
 
 mod calls;
+mod control;
 mod dialect;
 mod migrate;
 mod query;
@@ -64,6 +65,22 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("kv list", statements::state::KV_LIST),
     ("kv usage", super::sql_state::KV_USAGE),
     ("kv purge", statements::state::KV_PURGE),
+    ("unowned", statements::control::UNOWNED),
+    ("held", statements::control::HELD),
+    ("letters", statements::control::LETTERS),
+    (
+        "letters of a workflow",
+        statements::control::LETTERS_OF_WORKFLOW,
+    ),
+    (
+        "letters with a code",
+        statements::control::LETTERS_WITH_CODE,
+    ),
+    ("letters of a run", statements::control::RESOLVED_RUN),
+    ("letters of a chain", statements::control::RESOLVED_CHAIN),
+    ("letters not resolved", statements::control::NOT_RESOLVED),
+    ("lane going", statements::control::LANE_GOING),
+    ("lane next", statements::control::LANE_NEXT),
 ];
 
 /// A store on a MariaDB server.

@@ -225,6 +225,21 @@ where "io"."workflow_run_id" = $1 and "io"."kind" = 'input' and "a"."workflow_ru
   and "a"."status" not in ('succeeded', 'failed', 'cancelled', 'skipped')"#;
 }
 
+/// The statements of `store::sql_control`, with those that MariaDB needs otherwise.
+pub(super) mod control {
+    pub(in crate::store) use crate::store::sql_control::*;
+
+    /// Makes a lane, or brings its limit up to date.
+    pub(in crate::store) const LANE_APPEARS: &str = r#"
+insert into "lane" ("lane_id", "organization_id", "workflow_id", "max") values ($1, $2, $3, $4)
+on duplicate key update "max" = value("max")"#;
+
+    /// Queued, interrupted and given-back runs, counted up to $1, in the index of claims.
+    pub(in crate::store) const UNOWNED: &str = r#"
+select count(*) as "count" from (select 1 as "one" from "workflow_run" force index ("workflow_run_claim")
+  where "claim_rank" is not null limit $1) as "w""#;
+}
+
 /// The statements of `store::sql_state`, with those that MariaDB needs otherwise: `cast` knows `signed` and not
 /// `bigint`, a key that is there is `on duplicate key`, `update` has no `returning`.
 pub(super) mod state {

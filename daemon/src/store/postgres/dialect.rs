@@ -13,6 +13,7 @@ use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
 use crate::store::commit::{Dialect, Fault, Lines, Sighting};
+use crate::store::control::Control;
 use crate::store::rows::ClaimedRun;
 
 /// Each statement sees what was committed before it: the fence must see the newest epoch.
@@ -135,6 +136,10 @@ impl Dialect for PgDialect<'_> {
     async fn look(&mut self, rows: String) -> Result<Vec<Sighting>, Fault> {
         let rows = self.rows(LOOK, rows).await?;
         rows.iter().map(crate::store::commit::sighting).collect()
+    }
+
+    async fn control(&mut self, changes: &[(RunId, &Control)]) -> Result<(), Fault> {
+        super::control::commit(self.connection, changes).await
     }
 
     async fn write(

@@ -5,6 +5,7 @@
 
 mod at_once;
 mod calls;
+mod control;
 mod dialect;
 mod state;
 mod statements;
@@ -69,6 +70,19 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("kv list", super::sql_state::KV_LIST),
     ("kv usage", super::sql_state::KV_USAGE),
     ("kv purge", super::sql_state::KV_PURGE),
+    ("unowned", super::sql_control::UNOWNED),
+    ("held", super::sql_control::HELD),
+    ("letters", super::sql_control::LETTERS),
+    (
+        "letters of a workflow",
+        super::sql_control::LETTERS_OF_WORKFLOW,
+    ),
+    ("letters with a code", super::sql_control::LETTERS_WITH_CODE),
+    ("letters of a run", super::sql_control::RESOLVED_RUN),
+    ("letters of a chain", super::sql_control::RESOLVED_CHAIN),
+    ("letters not resolved", super::sql_control::NOT_RESOLVED),
+    ("lane going", super::sql_control::LANE_GOING),
+    ("lane next", super::sql_control::LANE_NEXT),
 ];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");

@@ -190,6 +190,9 @@ impl<'c> Hand<'c> {
         for order in &t.consumed {
             self.consume.open().id(order)?.run()?;
         }
+        if let Some(control) = &t.control {
+            super::control::apply(self.db, t.run_id, control)?;
+        }
         self.add_logs(t, &organization)?;
         Ok(CommitOutcome::Committed)
     }

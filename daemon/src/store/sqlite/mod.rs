@@ -6,6 +6,7 @@
 mod calls;
 mod commit;
 mod committer;
+mod control;
 mod dialect;
 mod put;
 mod state;
@@ -86,6 +87,16 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("kv list", super::sql_state::KV_LIST),
     ("kv usage", super::sql_state::KV_USAGE),
     ("kv purge", super::sql_state::KV_PURGE),
+    ("unowned", control::sql::UNOWNED),
+    ("held", control::sql::HELD),
+    ("letters", control::sql::LETTERS),
+    ("letters of a workflow", control::sql::LETTERS_OF_WORKFLOW),
+    ("letters with a code", control::sql::LETTERS_WITH_CODE),
+    ("letters of a run", control::sql::RESOLVED_RUN),
+    ("letters of a chain", control::sql::RESOLVED_CHAIN),
+    ("letters not resolved", control::sql::NOT_RESOLVED),
+    ("lane going", control::sql::LANE_GOING),
+    ("lane next", control::sql::LANE_NEXT),
 ];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");

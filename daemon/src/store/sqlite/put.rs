@@ -94,6 +94,19 @@ impl<'c> Put<'c> {
         changed
     }
 
+    /// Its rows.
+    pub(super) fn all<T>(
+        &mut self,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut rows = self.statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(fault_of)? {
+            found.push(read(row).map_err(fault_of)?);
+        }
+        Ok(found)
+    }
+
     /// Its first row, if there is one.
     pub(super) fn first<T>(
         &mut self,
