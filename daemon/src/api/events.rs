@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream;
@@ -16,8 +16,9 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views;
 use crate::engine::EngineEvent;
 use crate::id::{OrganizationId, RunId};
@@ -32,6 +33,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The kind of a run's last line.
 const RUN_FINISHED: &str = "run.finished";
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    routes.route(Method::GET, "/v0/events", Permission::LogsRead, follow)
+}
 
 /// What to follow.
 #[derive(Debug, Deserialize)]

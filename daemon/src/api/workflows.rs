@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::OptionalBody;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::{self, Envelope};
 use crate::catalog::{Catalog, LiveWorkflow};
 use crate::engine::{TriggerError, TriggerRequest, WaitError};
@@ -27,6 +28,26 @@ use crate::workflow::input;
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// A caller that waits longer than this should follow the events.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{WorkflowsExecute, WorkflowsRead};
+    routes
+        .route(Method::GET, "/v0/workflows", WorkflowsRead, list)
+        .route(
+            Method::GET,
+            "/v0/workflows/{workflow}/detail",
+            WorkflowsRead,
+            detail,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflows/{workflow}/run",
+            WorkflowsExecute,
+            run,
+        )
+        .route(Method::GET, "/v0/problems", WorkflowsRead, problems)
+}
 
 /// Finds a live workflow by its name or its id.
 pub(super) fn find(
@@ -148,15 +169,6 @@ pub struct RunQuery {
     wait: Option<Span>,
 }
 
-/// A JSON body; none is the default.
-pub(super) fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, ApiError> {
-    if bytes.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
-}
-
 /// Starts a run; answers once it is durable, or with `?wait=30s` once it ended.
 pub async fn run(
     caller: Authorized,
@@ -164,9 +176,8 @@ pub async fn run(
     Path(workflow): Path<String>,
     Query(query): Query<RunQuery>,
     headers: HeaderMap,
-    bytes: Bytes,
+    OptionalBody(request): OptionalBody<RunBody>,
 ) -> Result<Response, ApiError> {
-    let request: RunBody = body(&bytes)?;
     let live = find(&state.catalog.load(), caller.organization, &workflow)?;
     let empty = || Value::Object(serde_json::Map::new());
     let refused = |what: &str, errors: Vec<String>| {

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use super::exit::{CliError, Exit};
 use crate::api::{LocalApi, ReplyBody, SOCKET_NAME};
-use crate::config::Settings;
+use crate::config::{Listen, Settings};
 use crate::daemon::{Daemon, Extent, StartError};
 
 /// A command that looks at something is done in this time; who has the state folder longer is a daemon.
@@ -60,6 +60,9 @@ impl Client {
             }
             Err(other) => return Err(failed(other)),
         };
+        // What ends with the command is nobody's server.
+        let mut settings = settings;
+        settings.server.listen = Listen(None);
         let daemon = Daemon::start(settings, environment, lock, extent)
             .await
             .map_err(failed)?;

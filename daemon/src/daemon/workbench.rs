@@ -47,7 +47,13 @@ impl Workbench {
             let names = own.names(OrganizationId::ROOT);
             (!own.has_keys()).then(|| names.into_iter().collect())
         });
-        let broker = wiring::broker(settings, Arc::new(Secrets::default()), store, clock)?;
+        let broker = wiring::broker(
+            settings,
+            Arc::new(Secrets::default()),
+            store,
+            clock,
+            Vec::new(),
+        )?;
         // With the daemon's own cache, what it has compiled is not compiled again.
         let cache = if settings.paths.state.is_dir() {
             settings.paths.state.as_path()
