@@ -105,6 +105,7 @@ pub struct Daemon {
     api: LocalApi,
     router: api::Router,
     listener: Mutex<Option<TcpListener>>,
+    address: Option<SocketAddr>,
     connections: usize,
     access: Arc<Access>,
     engine: EngineHandle,
@@ -141,7 +142,7 @@ impl Daemon {
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
         let (store, people) = wiring::store(&settings).await?;
-        let access = wiring::access(&settings, people, Arc::clone(&clock)).await?;
+        let access = wiring::access(&settings, Arc::clone(&people), Arc::clone(&clock)).await?;
         let secrets = wiring::secrets(&settings, &environment)?
             .with_table(Arc::clone(&store), Arc::clone(&clock));
         let secrets = Arc::new(secrets);
@@ -164,7 +165,12 @@ impl Daemon {
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions, extent);
         let (reload, settled) = Reload::new(wiring::reload(
-            &settings, &secrets, shared, &engine, &versions, &catalog,
+            &settings,
+            (&secrets, &people),
+            shared,
+            &engine,
+            &versions,
+            &catalog,
         ));
         let follows = extent != Extent::Records;
         let reload = follows.then(|| tokio::spawn(reload.run(stop.clone())));
@@ -185,6 +191,7 @@ impl Daemon {
             api: LocalApi::new(api::owners(&router)),
             router,
             listener: Mutex::new(listener),
+            address,
             connections: settings.server.connections.get() as usize,
             access,
             engine,
@@ -212,6 +219,11 @@ impl Daemon {
         let _ = self.settled.clone().wait_for(|settled| *settled).await;
     }
 
+    /// Where the API listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
     /// Makes the first administrator where there is no user at all.
     ///
     /// # Errors
@@ -229,16 +241,14 @@ impl Daemon {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let connections = self.connections;
+        let (connections, address) = (self.connections, self.address);
         async move {
             let owners = api::owners(&router);
             let socket = api::serve_socket(&state, owners, stop.clone());
             let Some(listener) = listener else {
                 return socket.await;
             };
-            if let Ok(address) = listener.local_addr() {
-                tracing::info!(%address, "the API answers over TCP");
-            }
+            tracing::info!(?address, "the API answers over TCP");
             let network = api::serve_tcp(listener, router, connections, stop);
             let (served, ()) = tokio::join!(socket, network);
             served

@@ -15,6 +15,8 @@ mod password;
 mod permission;
 mod places;
 mod roles;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod tokens;
 mod users;

@@ -147,6 +147,17 @@ impl Access {
         Ok(rows)
     }
 
+    /// The name of the caller's organization, which is that of its folder.
+    ///
+    /// # Errors
+    /// When the store gives nothing.
+    pub async fn organization_name(&self, caller: &Caller) -> Result<String, AccessError> {
+        let rows = self.store.organizations().await?.into_iter();
+        let mut found = rows.filter(|row| row.organization_id == caller.organization);
+        let found = found.next().ok_or(AccessError::NotFound("organization"))?;
+        Ok(found.name)
+    }
+
     /// One of them by id or name, as the caller in it.
     ///
     /// # Errors

@@ -142,16 +142,24 @@ pub async fn detail(
     Ok(Envelope::of(view))
 }
 
-/// Files that are not live as they stand on disk.
-pub async fn problems(_: Authorized, State(state): State<ApiState>) -> Json<Envelope<Vec<Value>>> {
+/// Files that are not live as they stand on disk: the organization's own, and modules, which are shared.
+pub async fn problems(
+    caller: Authorized,
+    State(state): State<ApiState>,
+) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
     let catalog = state.catalog.load_full();
-    Envelope::of(
-        catalog
-            .problems
-            .iter()
-            .map(|(file, problem)| views::problem(file, problem))
-            .collect(),
-    )
+    // The root organization's files are in no folder.
+    let folder = match caller.organization == OrganizationId::ROOT {
+        true => None,
+        false => Some(state.access.organization_name(&caller).await?),
+    };
+    let mine = |file: &str| match file.strip_prefix("flows/") {
+        None => true,
+        Some(name) => name.split_once('/').map(|(folder, _)| folder) == folder.as_deref(),
+    };
+    let problems = catalog.problems.iter().filter(|(file, _)| mine(file));
+    let views = problems.map(|(file, problem)| views::problem(file, problem));
+    Ok(Envelope::of(views.collect()))
 }
 
 /// What starts a run.

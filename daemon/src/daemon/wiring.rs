@@ -276,7 +276,7 @@ pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName
 /// What reloading works with.
 pub(super) fn reload(
     settings: &Settings,
-    secrets: &Arc<Secrets>,
+    (secrets, people): (&Arc<Secrets>, &Arc<dyn AccessStore>),
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
     engine: &EngineHandle,
     versions: &Arc<Versions>,
@@ -297,6 +297,7 @@ pub(super) fn reload(
         databases: databases(settings),
         secrets: Arc::clone(secrets),
         store: Arc::clone(store),
+        people: Arc::clone(people),
         sandbox: Arc::clone(sandbox),
         engine: engine.clone(),
         clock: Arc::clone(clock),

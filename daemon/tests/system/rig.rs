@@ -133,7 +133,8 @@ impl Rig {
         link_compiled(&compiled(), &own);
         // A free port: tests run side by side.
         let settings =
-            "[server]\nlisten = \"127.0.0.1:0\"\n\n[reload]\nremoval_grace = \"200ms\"\n".to_owned();
+            "[server]\nlisten = \"127.0.0.1:0\"\n\n[reload]\nremoval_grace = \"200ms\"\n"
+                .to_owned();
         Self {
             folder,
             settings,
