@@ -18,7 +18,13 @@ async fn tricks_with_paths_lead_nowhere() {
     let world = World::new().await;
     let email = world.user("root", "SUPER_ADMIN").await;
     let token = world.token(&email, None).await;
-    assert_eq!(world.with_token(&token, "GET", "/v0/users", Value::Null).await.status, 200);
+    assert_eq!(
+        world
+            .with_token(&token, "GET", "/v0/users", Value::Null)
+            .await
+            .status,
+        200
+    );
     for path in [
         "/v0/users/..%2froles",
         "/v0/workflows/..%2f..%2fetc%2fpasswd/detail",
@@ -42,7 +48,10 @@ async fn tricks_with_paths_lead_nowhere() {
         let answer = world.with_token(&token, "GET", path, Value::Null).await;
         assert!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
         let nobody = world.call("GET", path, &[], Value::Null).await;
-        assert!(matches!(nobody.status, 400 | 401 | 404), "{path}: {nobody:?}");
+        assert!(
+            matches!(nobody.status, 400 | 401 | 404),
+            "{path}: {nobody:?}"
+        );
     }
 }
 
@@ -61,15 +70,22 @@ async fn a_token_counts_in_its_header_alone_and_whole() {
         vec![format!("x-api-key: {token}")],
         vec![format!("cookie: flowweaver={token}")],
         vec![bearer.clone(), bearer.clone()],
-        vec![format!("authorization: Bearer {}x", &token[..token.len() - 1])],
+        vec![format!(
+            "authorization: Bearer {}x",
+            &token[..token.len() - 1]
+        )],
         vec![format!("authorization: Bearer {}", &token[..20])],
         vec!["authorization: Bearer ".to_owned()],
     ] {
         let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-        let answer = world.call("GET", "/v0/workflows", &headers, Value::Null).await;
+        let answer = world
+            .call("GET", "/v0/workflows", &headers, Value::Null)
+            .await;
         assert_eq!(answer.status, 401, "{headers:?}: {answer:?}");
     }
-    let answer = world.call("GET", "/v0/workflows", &[&bearer], Value::Null).await;
+    let answer = world
+        .call("GET", "/v0/workflows", &[&bearer], Value::Null)
+        .await;
     assert_eq!(answer.status, 200);
 }
 
@@ -89,19 +105,36 @@ async fn a_token_is_refused_out_of_its_scope_also_on_lists_and_streams() {
     ] {
         let answer = world.with_token(&token, method, path, Value::Null).await;
         assert_eq!(answer.status, 403, "{path}: {answer:?}");
-        assert!(answer.body["message"].as_str().unwrap().contains(permission), "{answer:?}");
+        assert!(
+            answer.body["message"]
+                .as_str()
+                .unwrap()
+                .contains(permission),
+            "{answer:?}"
+        );
     }
-    assert_eq!(world.with_token(&token, "GET", "/v0/workflows", Value::Null).await.status, 200);
+    assert_eq!(
+        world
+            .with_token(&token, "GET", "/v0/workflows", Value::Null)
+            .await
+            .status,
+        200
+    );
     // Its own list has its user's tokens and nobody else's.
     let other = world.user("minji", "USER").await;
     world.token(&other, None).await;
-    let mine = world.with_token(&token, "GET", "/v0/tokens", Value::Null).await.data();
+    let mine = world
+        .with_token(&token, "GET", "/v0/tokens", Value::Null)
+        .await
+        .data();
     assert_eq!(mine["total"], 1);
     let text = mine.to_string();
     assert!(!text.contains(&token) && !text.contains("tokenHash"));
     // A token changes no password.
     let body = json!({ "oldPassword": PASSWORD, "newPassword": "another long password" });
-    let answer = world.with_token(&token, "POST", "/v0/users/me/password", body).await;
+    let answer = world
+        .with_token(&token, "POST", "/v0/users/me/password", body)
+        .await;
     assert_eq!(answer.status, 403);
 }
 
@@ -109,7 +142,10 @@ async fn a_token_is_refused_out_of_its_scope_also_on_lists_and_streams() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_organizations_people_are_as_absent_as_unknown_ones() {
     let world = World::new().await;
-    world.owner("POST", "/v0/organizations", json!({ "name": "acme" })).await.data();
+    world
+        .owner("POST", "/v0/organizations", json!({ "name": "acme" }))
+        .await
+        .data();
     let chief = world.user("chief", "ORG_ADMIN").await;
     let token = world.token(&chief, None).await;
     let there = |method: &'static str, path: &'static str, body: Value| {
@@ -119,29 +155,58 @@ async fn another_organizations_people_are_as_absent_as_unknown_ones() {
     let user = there("POST", "/v0/users", body).await.data();
     let body = json!({ "name": "theirs", "permissions": ["workflows.read"] });
     let role = there("POST", "/v0/roles", body).await.data();
-    let department = there("POST", "/v0/departments", json!({ "name": "sales" })).await.data();
+    let department = there("POST", "/v0/departments", json!({ "name": "sales" }))
+        .await
+        .data();
     let body = json!({ "name": "t", "expiresIn": "1h", "user": "them@acme.com" });
     let made = there("POST", "/v0/tokens", body).await.data();
     let id = |row: &Value| row["id"].as_str().unwrap().to_owned();
     for (method, path, id, body) in [
         ("GET", "/v0/users/{}", id(&user), Value::Null),
-        ("GET", "/v0/users/{}", "them@acme.com".to_owned(), Value::Null),
+        (
+            "GET",
+            "/v0/users/{}",
+            "them@acme.com".to_owned(),
+            Value::Null,
+        ),
         ("PATCH", "/v0/users/{}", id(&user), json!({ "name": "x" })),
         ("DELETE", "/v0/users/{}", id(&user), Value::Null),
         ("POST", "/v0/users/{}/disable", id(&user), Value::Null),
         ("POST", "/v0/users/{}/password", id(&user), Value::Null),
-        ("PUT", "/v0/users/{}/roles", id(&user), json!({ "roles": [] })),
+        (
+            "PUT",
+            "/v0/users/{}/roles",
+            id(&user),
+            json!({ "roles": [] }),
+        ),
         ("GET", "/v0/users/{}/sessions", id(&user), Value::Null),
         ("DELETE", "/v0/members/{}", id(&user), Value::Null),
         ("GET", "/v0/roles/{}", id(&role), Value::Null),
-        ("PUT", "/v0/roles/{}", id(&role), json!({ "name": "x", "permissions": [] })),
+        (
+            "PUT",
+            "/v0/roles/{}",
+            id(&role),
+            json!({ "name": "x", "permissions": [] }),
+        ),
         ("DELETE", "/v0/roles/{}", id(&role), Value::Null),
-        ("PATCH", "/v0/departments/{}", id(&department), json!({ "name": "x" })),
+        (
+            "PATCH",
+            "/v0/departments/{}",
+            id(&department),
+            json!({ "name": "x" }),
+        ),
         ("DELETE", "/v0/departments/{}", id(&department), Value::Null),
         ("DELETE", "/v0/tokens/{}", id(&made), Value::Null),
-        ("GET", "/v0/organizations/{}/options", "acme".to_owned(), Value::Null),
+        (
+            "GET",
+            "/v0/organizations/{}/options",
+            "acme".to_owned(),
+            Value::Null,
+        ),
     ] {
-        let theirs = world.with_token(&token, method, &path.replace("{}", &id), body.clone()).await;
+        let theirs = world
+            .with_token(&token, method, &path.replace("{}", &id), body.clone())
+            .await;
         let unknown = path.replace("{}", "01ARZ3NDEKTSV4RRFFQ69G5FAV");
         let unknown = world.with_token(&token, method, &unknown, body).await;
         assert_eq!(theirs.status, 404, "{method} {path}: {theirs:?}");
@@ -150,13 +215,26 @@ async fn another_organizations_people_are_as_absent_as_unknown_ones() {
     let header = format!("authorization: Bearer {token}");
     for organization in ["acme", "nowhere"] {
         let named = format!("x-organization: {organization}");
-        let answer = world.call("GET", "/v0/users", &[&header, &named], Value::Null).await;
+        let answer = world
+            .call("GET", "/v0/users", &[&header, &named], Value::Null)
+            .await;
         assert_eq!(answer.status, 404, "{answer:?}");
         assert_eq!(answer.body["message"], "there is no such organization");
     }
     // Their names are in no list, and a role of theirs cannot be given.
-    for path in ["/v0/users", "/v0/roles", "/v0/departments", "/v0/tokens", "/v0/audit-log", "/v0/organizations"] {
-        let list = world.with_token(&token, "GET", path, Value::Null).await.data().to_string();
+    for path in [
+        "/v0/users",
+        "/v0/roles",
+        "/v0/departments",
+        "/v0/tokens",
+        "/v0/audit-log",
+        "/v0/organizations",
+    ] {
+        let list = world
+            .with_token(&token, "GET", path, Value::Null)
+            .await
+            .data()
+            .to_string();
         for theirs in ["them@acme.com", "theirs", "sales", &id(&made), "\"acme\""] {
             assert!(!list.contains(theirs), "{path} shows {theirs}: {list}");
         }
@@ -185,15 +263,26 @@ async fn guessing_passwords_slows_down_and_locks_nobody_out() {
     let mut unknown = Vec::new();
     for attempt in 0..5 {
         let wrong = guess(evil, &email, &format!("wrong password {attempt}")).await;
-        assert_eq!((wrong.status, wrong.code()), (401, "auth.wrong"), "{wrong:?}");
+        assert_eq!(
+            (wrong.status, wrong.code()),
+            (401, "auth.wrong"),
+            "{wrong:?}"
+        );
         unknown.push(guess(evil, "nobody@example.com", "wrong password").await);
     }
     // Whether there is such a user is not told.
     assert!(unknown.iter().all(|answer| answer.status == 401));
-    assert_eq!(unknown[0].body["message"], "the address or the password is wrong");
+    assert_eq!(
+        unknown[0].body["message"],
+        "the address or the password is wrong"
+    );
     for email in [email.as_str(), "nobody@example.com"] {
         let slowed = guess(evil, email, PASSWORD).await;
-        assert_eq!((slowed.status, slowed.code()), (429, "auth.throttled"), "{slowed:?}");
+        assert_eq!(
+            (slowed.status, slowed.code()),
+            (429, "auth.throttled"),
+            "{slowed:?}"
+        );
         assert!(slowed.header("retry-after").is_some());
     }
     let home: IpAddr = [127, 0, 0, 3].into();

@@ -40,9 +40,13 @@ async fn a_slow_head_and_an_idle_connection_are_closed() {
     .await;
     let mut idle = world.connect(None).await;
     let mut slow = world.connect(None).await;
-    slow.write_all(b"GET /ping HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap();
+    slow.write_all(b"GET /ping HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        .await
+        .unwrap();
     let mut used = world.connect(None).await;
-    used.write_all(b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    used.write_all(b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut first = [0; 12];
     used.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
@@ -52,7 +56,9 @@ async fn a_slow_head_and_an_idle_connection_are_closed() {
     assert_eq!(fourth.status, 200);
     for stream in [&mut idle, &mut slow, &mut used] {
         let mut rest = Vec::new();
-        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+            .await
+            .unwrap();
         assert!(end.is_ok() || end.is_err(), "closed one way or the other");
     }
 }
@@ -68,7 +74,9 @@ async fn a_slow_body_is_408() {
         "POST /v0/departments HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nauthorization: Bearer {token}\r\ncontent-length: 100\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let answer = tokio::time::timeout(PATIENCE, read(&mut stream)).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, read(&mut stream))
+        .await
+        .unwrap();
     assert_eq!(answer.status, 408, "{answer:?}");
 }
 
@@ -92,8 +100,14 @@ async fn what_is_no_http_is_refused_and_the_next_request_answered() {
         // It may be refused before all of it was sent.
         let _ = stream.write_all(request.as_bytes()).await;
         let answer = read(&mut stream).await;
-        assert!(matches!(answer.status, 0 | 400 | 414 | 431 | 505), "{request:.60}: {answer:?}");
-        assert_eq!(world.call("GET", "/ping", &[], Value::Null).await.status, 200);
+        assert!(
+            matches!(answer.status, 0 | 400 | 414 | 431 | 505),
+            "{request:.60}: {answer:?}"
+        );
+        assert_eq!(
+            world.call("GET", "/ping", &[], Value::Null).await.status,
+            200
+        );
     }
     let both = "POST /v0/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\nconnection: close\r\n\r\n0\r\n\r\nGET /v0/users HTTP/1.1\r\nhost: x\r\n\r\n";
     let answer = world.raw(None, both.as_bytes()).await;
@@ -139,6 +153,8 @@ async fn json_that_can_be_read_two_ways_is_refused_by_real_routes() {
         let answer = world.with_token(&token, "GET", path, Value::Null).await;
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
     }
-    let made = world.with_token(&token, "POST", "/v0/departments", json!({ "name": "a" })).await;
+    let made = world
+        .with_token(&token, "POST", "/v0/departments", json!({ "name": "a" }))
+        .await;
     assert_eq!(made.status, 201, "{made:?}");
 }

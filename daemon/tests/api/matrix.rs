@@ -42,8 +42,20 @@ async fn each_route_lets_in_the_roles_of_the_golden_matrix() {
         tokens.push(world.token(&email, None).await);
     }
     let mut text = String::new();
-    writeln!(text, "# x: let in; -: 403. Made by tests/api/matrix.rs from the table of routes.").unwrap();
-    writeln!(text, "{:<7} {:<46} {:<24} {}", "method", "path", "permission", ROLES.join(" ")).unwrap();
+    writeln!(
+        text,
+        "# x: let in; -: 403. Made by tests/api/matrix.rs from the table of routes."
+    )
+    .unwrap();
+    writeln!(
+        text,
+        "{:<7} {:<46} {:<24} {}",
+        "method",
+        "path",
+        "permission",
+        ROLES.join(" ")
+    )
+    .unwrap();
     let mut table = api::table();
     table.sort_by_key(|route| (route.path, route.method.to_string()));
     for route in table {
@@ -59,7 +71,12 @@ async fn each_route_lets_in_the_roles_of_the_golden_matrix() {
             };
             marks.push(format!("{mark:<width$}", width = role.len()));
         }
-        let line = format!("{method:<7} {:<46} {:<24} {}", route.path, route.permission.to_string(), marks.join(" "));
+        let line = format!(
+            "{method:<7} {:<46} {:<24} {}",
+            route.path,
+            route.permission.to_string(),
+            marks.join(" ")
+        );
         writeln!(text, "{}", line.trim_end()).unwrap();
     }
     expect_file!["../golden/routes.txt"].assert_eq(&text);

@@ -155,7 +155,9 @@ impl World {
             Value::Null => String::new(),
             body => body.to_string(),
         };
-        let typed = headers.iter().any(|line| line.to_lowercase().starts_with("content-type"));
+        let typed = headers
+            .iter()
+            .any(|line| line.to_lowercase().starts_with("content-type"));
         let kind = match body.is_empty() || typed {
             true => "",
             false => "content-type: application/json\r\n",
@@ -178,8 +180,13 @@ impl World {
     /// With a cookie.
     pub async fn with_cookie(&self, cookie: &str, method: &str, path: &str, body: Value) -> Answer {
         let header = format!("cookie: {cookie}");
-        self.call(method, path, &[&header, "content-type: application/json"], body)
-            .await
+        self.call(
+            method,
+            path,
+            &[&header, "content-type: application/json"],
+            body,
+        )
+        .await
     }
 
     pub async fn connect(&self, from: Option<IpAddr>) -> TcpStream {
@@ -203,7 +210,9 @@ pub async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut part = [0; 4096];
     loop {
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut part)).await.unwrap();
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut part))
+            .await
+            .unwrap();
         match read {
             Ok(0) | Err(_) => break,
             Ok(count) => bytes.extend_from_slice(&part[..count]),
@@ -216,7 +225,11 @@ pub async fn read(stream: &mut TcpStream) -> Answer {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     Answer {
-        status: head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0),
+        status: head
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0),
         head: head.to_owned(),
         body: serde_json::from_str(body).unwrap_or(Value::Null),
     }

@@ -17,6 +17,8 @@ mod guests;
 mod rig;
 mod world;
 
+mod access;
+mod attacks_access;
 mod basics;
 mod brokers;
 mod canary;
