@@ -248,7 +248,9 @@ impl Daemon {
             let Some(listener) = listener else {
                 return socket.await;
             };
-            tracing::info!(?address, "the API answers over TCP");
+            if let Some(address) = address {
+                tracing::info!(%address, "the API answers over TCP");
+            }
             let network = api::serve_tcp(listener, router, connections, stop);
             let (served, ()) = tokio::join!(socket, network);
             served

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a panic in a test is the report"
+    clippy::too_many_lines,
+    reason = "a panic in a test is the report, and a day of an administrator is long"
 )]
 
 #[path = "api/attacks.rs"]

@@ -181,6 +181,41 @@ impl Access {
             .map(|row| row.organization_id))
     }
 
+    /// Whether a caller who was let in still would be: for what goes on long after its request.
+    ///
+    /// # Errors
+    /// When the store gives nothing.
+    pub async fn still_may(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+    ) -> Result<bool, AccessError> {
+        let Some(user) = caller.user else {
+            return Ok(caller.means == Means::Owner);
+        };
+        let now = self.clock.now();
+        let known = match caller.means {
+            Means::Session(session) => {
+                let rows = self.store.sessions(user).await?;
+                rows.iter()
+                    .any(|row| row.session_id == session && row.expires_at > now)
+            }
+            Means::Token(_) => {
+                let rows = self.tokens(caller).await?;
+                rows.iter().any(|row| {
+                    caller.means == Means::Token(row.token_id)
+                        && row.revoked_at.is_none()
+                        && row.expires_at > now
+                })
+            }
+            Means::Owner | Means::Nothing => false,
+        };
+        let identity = self.store.identity(user).await?;
+        let identity = identity.filter(|identity| known && identity.user.active);
+        let held = identity.and_then(|identity| held_in(&identity, caller.organization));
+        Ok(held.is_some_and(|held| caller.permissions.and(held.permissions).has(permission)))
+    }
+
     /// Notes that something was used. That it could not be noted keeps nobody out.
     async fn seen(&self, write: AccessWrite) {
         if let Err(error) = self.store.access_write(vec![write]).await {

@@ -196,9 +196,12 @@ pub async fn set(
         return Err(ApiError::unacceptable(code, message, Vec::new()));
     }
     match written {
-        KvWritten::At(revision) => Ok(Envelope::of(
-            json!({ "key": key, "revision": revision, "expiresAt": write.expires_at }),
-        )),
+        KvWritten::At(revision) => {
+            noted(&state, &caller, "state.set", &space, key).await?;
+            Ok(Envelope::of(
+                json!({ "key": key, "revision": revision, "expiresAt": write.expires_at }),
+            ))
+        }
         _ => Err(ApiError::conflict(
             "kv.revision",
             "the key is not at the expected revision",
@@ -222,5 +225,19 @@ pub async fn delete(
     {
         return Err(ApiError::not_found("key"));
     }
+    noted(&state, &caller, "state.delete", &space, key).await?;
     Ok(Envelope::of(json!({ "key": key })))
+}
+
+/// Notes a change by hand in the audit log.
+async fn noted(
+    state: &ApiState,
+    caller: &Authorized,
+    action: &str,
+    space: &KvSpace,
+    key: &str,
+) -> Result<(), ApiError> {
+    let details = json!({ "key": key });
+    let workflow = space.workflow.as_str();
+    Ok(state.access.note(caller, action, workflow, details).await?)
 }

@@ -208,7 +208,15 @@ pub async fn cancel(
 ) -> Result<Json<Envelope<Value>>, ApiError> {
     let image = load(&state, caller, &run).await?;
     match state.engine.cancel(image.run.run_id, &body.reason).await? {
-        Cancelled::Ordered => Ok(Envelope::accepted(json!({ "runId": image.run.run_id }))),
+        Cancelled::Ordered => {
+            let run = image.run.run_id;
+            let details = json!({ "reason": body.reason });
+            let access = &state.access;
+            access
+                .note(&caller, "run.cancel", &run.to_string(), details)
+                .await?;
+            Ok(Envelope::accepted(json!({ "runId": run })))
+        }
         Cancelled::AlreadyFinal(status) => Err(ApiError::conflict(
             "run.final",
             format!("the run has already ended: {status}"),
@@ -260,6 +268,11 @@ pub async fn rerun(
         .rerun(image.run.run_id, mode, version)
         .await
         .map_err(rerun_failed)?;
+    let details = json!({ "runId": accepted.run_id });
+    let access = &state.access;
+    access
+        .note(&caller, "run.rerun", &image.run.run_id.to_string(), details)
+        .await?;
     workflows::answer(&state, accepted.run_id, None).await
 }
 

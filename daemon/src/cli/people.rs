@@ -61,16 +61,7 @@ pub(super) fn words(row: &Value, key: &str) -> String {
 pub async fn user(client: &Client, command: UserCommand, json: bool) -> Result<Exit, CliError> {
     let verb = |user: &str, verb: &str| path("/v0/users", user, verb);
     match command {
-        UserCommand::List { search } => {
-            let rows = all(client, "/v0/users", &[("search", &search)]).await?;
-            if json {
-                return Ok(print::value(&Value::Array(rows)));
-            }
-            for row in &rows {
-                print::line(user_line(row).trim_end());
-            }
-            Ok(Exit::Ok)
-        }
+        UserCommand::List { search } => users(client, &search, json).await,
         UserCommand::Show { user } => {
             let row = client.get(&verb(&user, "")).await?;
             Ok(said(json, &row, user_line(&row).trim_end()))
@@ -82,22 +73,19 @@ pub async fn user(client: &Client, command: UserCommand, json: bool) -> Result<E
             department,
             position,
         } => {
-            let mut body = json!({ "email": email });
-            if let Some(body) = body.as_object_mut() {
-                let given = [
-                    ("name", name),
-                    ("department", department),
-                    ("position", position),
-                ];
-                for (key, value) in given {
-                    if let Some(value) = value {
-                        body.insert(key.to_owned(), json!(value));
-                    }
-                }
-                if !roles.is_empty() {
-                    body.insert("roles".to_owned(), json!(roles));
-                }
-            }
+            let roles = (!roles.is_empty()).then(|| json!(roles));
+            let more = [
+                ("name", name.map(Value::String)),
+                ("department", department.map(Value::String)),
+                ("position", position.map(Value::String)),
+                ("roles", roles),
+            ];
+            let given = more
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+            let mut body: serde_json::Map<String, Value> = given.collect();
+            body.insert("email".to_owned(), json!(email));
+            let body = Value::Object(body);
             let made = client
                 .call(Method::POST, "/v0/users", &[], Some(&body))
                 .await?;
@@ -137,6 +125,17 @@ pub async fn user(client: &Client, command: UserCommand, json: bool) -> Result<E
             Ok(said(json, &row, &format!("deleted {}", shown(&user))))
         }
     }
+}
+
+async fn users(client: &Client, search: &str, json: bool) -> Result<Exit, CliError> {
+    let rows = all(client, "/v0/users", &[("search", search)]).await?;
+    if json {
+        return Ok(print::value(&Value::Array(rows)));
+    }
+    for row in &rows {
+        print::line(user_line(row).trim_end());
+    }
+    Ok(Exit::Ok)
 }
 
 fn user_line(row: &Value) -> String {

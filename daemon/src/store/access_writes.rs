@@ -161,6 +161,13 @@ pub(super) fn steps(write: AccessWrite) -> Vec<Step> {
             });
             std::iter::once(clear).chain(add).collect()
         }
+        other => of_roles(other),
+    }
+}
+
+fn of_roles(write: AccessWrite) -> Vec<Step> {
+    use AccessWrite as W;
+    match write {
         W::AddRole(row) => role(&row, true),
         W::ChangeRole(row) => role(&row, false),
         W::RemoveRole(organization, role) => vec![

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{PASSWORD, World};
+use crate::world::{PASSWORD, PATIENCE, World, read};
 
 /// Attack: Every route without credentials. 401, but for the exact list `/ping`, `/healthz`, `POST /v0/auth/login`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,6 +137,48 @@ async fn a_token_is_refused_out_of_its_scope_also_on_lists_and_streams() {
         .with_token(&token, "POST", "/v0/users/me/password", body)
         .await;
     assert_eq!(answer.status, 403);
+}
+
+/// Attack: An event stream that stays open when its token is revoked. It ends within some seconds, without a request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_stream_ends_when_its_token_is_revoked() {
+    let world = World::new().await;
+    let email = world.user("minji", "USER").await;
+    let token = world.token(&email, None).await;
+    let listed = world
+        .with_token(&token, "GET", "/v0/tokens", Value::Null)
+        .await
+        .data();
+    let id = listed["data"][0]["id"].as_str().unwrap();
+    let mut stream = world.connect(None).await;
+    let request =
+        format!("GET /v0/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read(&mut stream).await;
+    assert_eq!(head.status, 200, "{head:?}");
+    let path = format!("/v0/tokens/{id}");
+    world
+        .with_token(&token, "DELETE", &path, Value::Null)
+        .await
+        .data();
+    let mut rest = Vec::new();
+    // The last chunk ends the stream; the connection itself stays for its next request.
+    while !rest.ends_with(b"0\r\n\r\n") {
+        let mut part = [0; 1024];
+        let count = tokio::time::timeout(PATIENCE, stream.read(&mut part))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(count > 0 || rest.is_empty(), "closed");
+        rest.extend_from_slice(&part[..count]);
+        if count == 0 {
+            break;
+        }
+    }
+    let after = world
+        .with_token(&token, "GET", "/v0/events", Value::Null)
+        .await;
+    assert_eq!((after.status, after.code()), (401, "auth.token-revoked"));
 }
 
 /// Attack: Users, roles, departments, tokens and the log of another organization, by their ids. 404 with the same body as for an unknown id.
