@@ -18,6 +18,9 @@ use super::ApiState;
 use super::authorize::Door;
 use super::problem::ApiError;
 
+/// Inputs are small; bulk data is fetched by tasks.
+pub(super) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// A slow line sends a body of this size limit's kind in seconds; who needs longer keeps a connection.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -35,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
         if bytes.is_empty() {
             return Err(ApiError::bad_request("the body is missing; send JSON"));
         }
-        parse(&bytes).map(Self)
+        object(&bytes).map(Self)
     }
 }
 
@@ -49,7 +52,7 @@ impl<T: DeserializeOwned + Default> FromRequest<ApiState> for OptionalBody<T> {
         let bytes = read(request, state).await?;
         match bytes.is_empty() {
             true => Ok(Self(T::default())),
-            false => parse(&bytes).map(Self),
+            false => object(&bytes).map(Self),
         }
     }
 }
@@ -62,7 +65,7 @@ impl FromRequest<ApiState> for SilentBody {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
         let bytes = read(request, state).await?;
-        Ok(Self(parse(&bytes).ok()))
+        Ok(Self(object(&bytes).ok()))
     }
 }
 
@@ -70,6 +73,15 @@ impl FromRequest<ApiState> for SilentBody {
 async fn read(request: Request, state: &ApiState) -> Result<Bytes, ApiError> {
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
     let kind = is_json(request.headers());
+    let said = request.headers().get(header::CONTENT_LENGTH);
+    let said = said.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
+        // Nobody waits for what is not taken.
+        return Err(ApiError::refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body has more than 4 MiB",
+        ));
+    }
     let coming = Bytes::from_request(request, state);
     let bytes = match tokio::time::timeout(BODY_TIME, coming).await {
         Ok(bytes) => {
@@ -103,6 +115,14 @@ pub(super) fn is_json(headers: &HeaderMap) -> Option<bool> {
     let kind = kind.to_str().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     Some(kind.eq_ignore_ascii_case("application/json"))
+}
+
+/// A body as a value of this type: an object, because fields by position would be fields without names.
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') => parse(bytes),
+        _ => Err(ApiError::bad_request("the body: a JSON object is expected")),
+    }
 }
 
 /// JSON text as a value of this type.

