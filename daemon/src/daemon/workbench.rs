@@ -101,14 +101,20 @@ impl Workbench {
         &self.refused
     }
 
-    /// Compiles one file as the daemon would.
-    pub fn check(&self, file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+    /// Compiles one file as the daemon would; in an organization's folder, without what is the root's alone, and
+    /// without missing any secret: its own are known to a daemon only.
+    pub fn check(&self, file: &str, bytes: &[u8], organization: bool) -> Vec<Diagnostic> {
         let source = match WorkflowSource::from_bytes(file, bytes) {
             Ok(source) => source,
             Err(diagnostic) => return vec![*diagnostic],
         };
-        let overrides =
-            workflow::name_of(&source).and_then(|name| self.settings.workflows.get(&name));
+        let overrides = workflow::name_of(&source)
+            .filter(|_| !organization)
+            .and_then(|name| self.settings.workflows.get(&name));
+        let (databases, secrets) = match organization {
+            true => (BTreeMap::new(), None),
+            false => (wiring::databases(&self.settings), self.secrets.clone()),
+        };
         let environment = Environment {
             organization: OrganizationId::ROOT,
             modules: self.modules.clone(),
@@ -116,8 +122,8 @@ impl Workbench {
                 .map(|section| section.vars.clone())
                 .unwrap_or_default(),
             ceilings: wiring::ceilings(&self.settings),
-            databases: Some(wiring::databases(&self.settings)),
-            secrets: self.secrets.clone(),
+            databases: Some(databases),
+            secrets,
             workflows: BTreeMap::new(),
         };
         match reload::compile(&source, &environment) {

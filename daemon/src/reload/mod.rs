@@ -16,7 +16,8 @@ mod watch;
 
 pub use flows::compile;
 pub use modules::{facts, module_name};
-pub use scan::{Found, folder, read};
+pub use organizations::is_organization;
+pub use scan::{Found, folder, folders, read};
 pub use versions::{VersionError, Versions};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -13,6 +13,11 @@ use crate::store::access::{AccessWrite, OrganizationRow};
 /// The name of the organization that has no folder.
 const ROOT_NAME: &str = "root";
 
+/// Whether a folder of this name in `flows/` is an organization's.
+pub fn is_organization(folder: &str) -> bool {
+    folder != ROOT_NAME && folder.parse::<WorkflowName>().is_ok()
+}
+
 impl Reload {
     /// The folders with their organizations. A new folder is a new organization.
     pub(super) async fn organizations(&mut self, flows: &Path) -> BTreeMap<String, OrganizationId> {
@@ -38,7 +43,7 @@ impl Reload {
                 continue;
             }
             let label: Arc<str> = format!("flows/{name}").into();
-            if name != ROOT_NAME && name.parse::<WorkflowName>().is_ok() {
+            if is_organization(&name) {
                 self.no_problem(&label);
                 names.push(name);
                 continue;

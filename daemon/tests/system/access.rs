@@ -333,6 +333,12 @@ fn a_folder_is_an_organization_with_workflows_runs_and_events_of_its_own() {
         "{root}"
     );
     assert!(file(&acme).contains("flows/acme/hello.toml"), "{acme}");
+    let checked = rig.cli(&["check"]);
+    assert!(
+        said(&checked.stdout).contains("2 files checked"),
+        "{}",
+        said(&checked.stdout)
+    );
     let run = rig.cli(&["--json", "--organization", "acme", "run", "hello"]);
     assert!(run.status.success(), "{}", said(&run.stderr));
     let run: Value = serde_json::from_slice(&run.stdout).unwrap();
