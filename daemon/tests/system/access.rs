@@ -357,7 +357,12 @@ fn a_folder_is_an_organization_with_workflows_runs_and_events_of_its_own() {
         "flowweaver = 1\nname = \"broken\"\n",
     );
     rig.until("the broken file is told", || {
-        let told = rig.json(&["--organization", "acme", "workflows"]);
+        let (_, told) = rig.call_with(
+            &["x-organization: acme"],
+            "GET",
+            "/v0/problems",
+            &Value::Null,
+        );
         told.to_string()
             .contains("flows/acme/broken.toml")
             .then_some(())
