@@ -354,8 +354,13 @@ fn token(user: UserId, hash: &str) -> TokenRow {
 pub async fn tokens_are_found_by_their_hash_and_revoked_once(world: World) {
     let acme = organization(&world, "acme").await;
     let minji = user("minji@example.com");
-    let row = token(minji.user_id, "t1");
+    // Ids of one millisecond are in no order of their own.
+    let row = TokenRow {
+        token_id: "01ARZ3NDEKTSV4RRFFQ69G5FA0".parse().unwrap(),
+        ..token(minji.user_id, "t1")
+    };
     let none = TokenRow {
+        token_id: "01ARZ3NDEKTSV4RRFFQ69G5FA1".parse().unwrap(),
         permissions: Vec::new(),
         ..token(minji.user_id, "t2")
     };
