@@ -65,6 +65,9 @@ pub enum StartError {
     /// Users cannot be looked after.
     #[error("users: {0}")]
     Access(String),
+    /// The engine has no thread.
+    #[error("the engine's thread cannot be started: {0}")]
+    Thread(io::Error),
     /// The sandbox cannot be made on this machine.
     #[error("the sandbox: {0}")]
     Sandbox(String),
@@ -163,7 +166,7 @@ impl Daemon {
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
         let stop = CancellationToken::new();
         let shared = (&store, &sandbox, &clock);
-        let engine = wiring::engine(&settings, shared, &versions, extent);
+        let engine = wiring::engine(&settings, shared, &versions, extent)?;
         let (reload, settled) = Reload::new(wiring::reload(
             &settings,
             (&secrets, &people),
