@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, AccessError, FirstAdmin};
 use crate::api::{self, ApiState, LocalApi};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
@@ -51,6 +54,17 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+    /// The port of the API cannot be had.
+    #[error("[server] listen = \"{address}\": {cause}; choose another, or \"\" for none")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Users cannot be looked after.
+    #[error("users: {0}")]
+    Access(String),
     /// The engine has no thread.
     #[error("the engine's thread cannot be started: {0}")]
     Thread(io::Error),
@@ -93,6 +107,10 @@ pub struct Daemon {
     state: PathBuf,
     api: LocalApi,
     router: api::Router,
+    listener: Mutex<Option<TcpListener>>,
+    address: Option<SocketAddr>,
+    connections: usize,
+    access: Arc<Access>,
     engine: EngineHandle,
     stop: CancellationToken,
     reload: Option<JoinHandle<()>>,
@@ -122,7 +140,12 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let state = settings.paths.state.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = wiring::store(&settings).await?;
+        let listener = wiring::listener(&settings, extent).await?;
+        let address = listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        let (store, people) = wiring::store(&settings).await?;
+        let access = wiring::access(&settings, Arc::clone(&people), Arc::clone(&clock)).await?;
         let secrets = wiring::secrets(&settings, &environment)?
             .with_table(Arc::clone(&store), Arc::clone(&clock));
         let secrets = Arc::new(secrets);
@@ -132,6 +155,8 @@ impl Daemon {
             Arc::clone(&secrets),
             Arc::clone(&store),
             Arc::clone(&clock),
+            // Where nothing listens, nothing of ours is to be reached.
+            address.iter().map(SocketAddr::port).collect(),
         )?;
         if extent == Extent::Whole {
             wiring::strangers(&broker).await?;
@@ -143,13 +168,21 @@ impl Daemon {
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions, extent)?;
         let (reload, settled) = Reload::new(wiring::reload(
-            &settings, &secrets, shared, &engine, &versions, &catalog,
+            &settings,
+            (&secrets, &people),
+            shared,
+            &engine,
+            &versions,
+            &catalog,
         ));
         let follows = extent != Extent::Records;
         let reload = follows.then(|| tokio::spawn(reload.run(stop.clone())));
         let router = api::router(ApiState {
             catalog,
             engine: engine.clone(),
+            access: Arc::clone(&access),
+            edge: Arc::new(wiring::edge(&settings)),
+            flows: settings.paths.flows.clone(),
             store,
             versions,
             secrets,
@@ -158,8 +191,12 @@ impl Daemon {
             stop: stop.clone(),
         });
         Ok(Self {
-            api: LocalApi::new(router.clone()),
+            api: LocalApi::new(api::owners(&router)),
             router,
+            listener: Mutex::new(listener),
+            address,
+            connections: settings.server.connections.get() as usize,
+            access,
             engine,
             stop,
             reload,
@@ -185,10 +222,42 @@ impl Daemon {
         let _ = self.settled.clone().wait_for(|settled| *settled).await;
     }
 
-    /// Serves the socket until it breaks or the daemon has stopped; requests under way are finished.
+    /// Where the API listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Makes the first administrator where there is no user at all.
+    ///
+    /// # Errors
+    /// When the store gives nothing.
+    pub async fn first_admin(&self) -> Result<Option<FirstAdmin>, AccessError> {
+        self.access.first_admin().await
+    }
+
+    /// Serves the socket and the port until one breaks or the daemon has stopped; requests under way are
+    /// finished. The port is served the first time only.
     pub fn serve(&self) -> impl Future<Output = io::Result<()>> + Send + use<> {
         let (state, router, stop) = (self.state.clone(), self.router.clone(), self.stop.clone());
-        async move { api::serve_socket(&state, router, stop).await }
+        let listener = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let (connections, address) = (self.connections, self.address);
+        async move {
+            let owners = api::owners(&router);
+            let socket = api::serve_socket(&state, owners, stop.clone());
+            let Some(listener) = listener else {
+                return socket.await;
+            };
+            if let Some(address) = address {
+                tracing::info!(%address, "the API answers over TCP");
+            }
+            let network = api::serve_tcp(listener, router, connections, stop);
+            let (served, ()) = tokio::join!(socket, network);
+            served
+        }
     }
 
     /// Takes no new work, lets running attempts finish within the drain time, and ends. Until the

@@ -85,6 +85,20 @@ ulid_ids! {
     DaemonId = "daemon id";
     /// An organization.
     OrganizationId = "organization id";
+    /// A user.
+    UserId = "user id";
+    /// A role.
+    RoleId = "role id";
+    /// A department of an organization.
+    DepartmentId = "department id";
+    /// A position in an organization.
+    PositionId = "position id";
+    /// A browser's session.
+    SessionId = "session id";
+    /// An API token.
+    TokenId = "token id";
+    /// A line of the audit log.
+    AuditId = "audit id";
 }
 
 impl DeadLetterId {
@@ -102,6 +116,20 @@ impl DeadLetterId {
 impl OrganizationId {
     /// The default organization, which owns the files directly in `flows/`.
     pub const ROOT: Self = Self(Ulid(0));
+}
+
+/// The roles that the system makes have the same ids everywhere.
+impl RoleId {
+    /// Everything, in every organization.
+    pub const SUPER_ADMIN: Self = Self(Ulid(1));
+    /// The machine and what it runs.
+    pub const SYSTEM_ADMIN: Self = Self(Ulid(2));
+    /// Everything of one organization.
+    pub const ORG_ADMIN: Self = Self(Ulid(3));
+    /// Works with workflows.
+    pub const USER: Self = Self(Ulid(4));
+    /// Looks.
+    pub const GUEST: Self = Self(Ulid(5));
 }
 
 impl Default for OrganizationId {

@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 // Level 3: decisions over effects.
+pub mod access;
 pub mod engine;
 // Level 4: the edge.
 pub mod api;

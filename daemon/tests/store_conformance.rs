@@ -10,6 +10,8 @@
     reason = "a panic here is the report, and a row is one long literal"
 )]
 
+#[path = "store_conformance/access.rs"]
+mod access;
 #[path = "store_conformance/claims.rs"]
 mod claims;
 #[path = "store_conformance/commits.rs"]
@@ -141,6 +143,18 @@ promises! {
         a_repeat_that_succeeds_takes_the_letters_of_its_chain_off_the_list,
         a_repeat_that_is_cancelled_opens_the_letters_again,
         a_dismissed_letter_keeps_who_when_and_why;
+    access:
+        a_list_of_writes_is_all_or_nothing,
+        an_address_is_one_account_whoever_races,
+        a_user_is_changed_only_at_the_revision_that_was_read,
+        what_roles_permit_counts_only_where_somebody_belongs,
+        a_role_of_another_organization_is_not_given,
+        a_removed_user_leaves_nothing_behind_but_the_log,
+        sessions_are_found_by_their_hash_until_they_end,
+        tokens_are_found_by_their_hash_and_revoked_once,
+        departments_and_positions_that_go_leave_their_members,
+        the_audit_log_comes_newest_first_with_its_filters,
+        organizations_are_named_once;
     lists:
         runs_come_page_by_page_newest_first,
         filters_of_runs_hold_together,

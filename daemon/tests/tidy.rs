@@ -70,9 +70,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi", &["sandbox/"]),
     ("sqlx", &["store/", "broker/sql/"]),
     ("rusqlite", &["broker/sql/sqlite", "store/sqlite"]),
-    ("reqwest", &["broker/http"]),
+    // A command that speaks to a daemon elsewhere is no task: nothing is granted to it.
+    ("reqwest", &["broker/http", "cli/remote.rs"]),
     ("axum", &["api/", "dashboard/"]),
-    ("hyper", &["api/", "dashboard/", "cli/client.rs"]),
+    (
+        "hyper",
+        &["api/", "dashboard/", "cli/client.rs", "cli/remote.rs"],
+    ),
+    ("argon2", &["access/password.rs"]),
     ("notify", &["reload/"]),
     ("prometheus", &["telemetry/"]),
     (
@@ -232,6 +237,46 @@ fn each_crate_has_one_home() {
         }
     }
     assert_none(&wrong, "crates outside their home");
+}
+
+/// The types see to it that what `Routes::route` registers takes `Authorized` first; here, that nothing gets past it.
+#[test]
+fn a_route_is_registered_through_the_table_and_json_read_through_its_reader() {
+    let mut wrong = Vec::new();
+    for (path, text) in daemon_sources() {
+        if !["api", "dashboard"].contains(&module_of(&path)) {
+            continue;
+        }
+        let ways = [
+            "axum::routing",
+            "Router::new",
+            "Router::default",
+            ".nest(",
+            ".merge(",
+            ".fallback(",
+            "route_service(",
+            "MethodRouter",
+        ];
+        let readers = [
+            "body::Bytes",
+            "from_slice",
+            "from_reader",
+            "axum::Form",
+            "RawForm",
+            "Multipart",
+        ];
+        for (number, line) in code_lines(&text) {
+            let past = path != "api/routes.rs" && ways.iter().any(|way| line.contains(way));
+            let read = path != "api/json.rs" && readers.iter().any(|way| line.contains(way));
+            if past || read {
+                wrong.push(format!("{path}:{number}: {line}"));
+            }
+        }
+    }
+    assert_none(
+        &wrong,
+        "ways past the table of routes or the reader of JSON",
+    );
 }
 
 #[test]

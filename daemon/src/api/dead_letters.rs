@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Query, State};
+use axum::http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::Body;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::Envelope;
 use super::workflows;
 use crate::clock::Timestamp;
@@ -27,6 +29,25 @@ const PAGE: u32 = 50;
 pub const BULK_MAX: u32 = 500;
 /// What a bulk call takes unless it says otherwise.
 const BULK: u32 = 100;
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{WorkflowsExecute, WorkflowsRead};
+    routes
+        .route(Method::GET, "/v0/dead-letters", WorkflowsRead, list)
+        .route(
+            Method::POST,
+            "/v0/dead-letters/redrive",
+            WorkflowsExecute,
+            redrive,
+        )
+        .route(
+            Method::POST,
+            "/v0/dead-letters/dismiss",
+            WorkflowsExecute,
+            dismiss,
+        )
+}
 
 /// Filters of the list.
 #[derive(Debug, Deserialize)]
@@ -186,9 +207,8 @@ async fn chosen(caller: Authorized, state: &ApiState, body: &BulkBody) -> Result
 pub async fn redrive(
     caller: Authorized,
     State(state): State<ApiState>,
-    bytes: Bytes,
+    Body(body): Body<BulkBody>,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
-    let body: BulkBody = workflows::body(&bytes)?;
     if body.reason.is_some() {
         return Err(ApiError::bad_request("reason: only a dismissal has one"));
     }
@@ -240,6 +260,11 @@ pub async fn redrive(
             Err(error) => refused.push(refusal(run, code(&error), &error.to_string())),
         }
     }
+    let details = json!({ "redriven": begun, "refused": refused });
+    let access = &state.access;
+    access
+        .note(&caller, "dead-letter.redrive", "", details)
+        .await?;
     Ok(Envelope::accepted(json!({
         "redriven": begun,
         "refused": refused,
@@ -268,9 +293,8 @@ fn code(error: &RerunError) -> &'static str {
 pub async fn dismiss(
     caller: Authorized,
     State(state): State<ApiState>,
-    bytes: Bytes,
+    Body(body): Body<BulkBody>,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
-    let body: BulkBody = workflows::body(&bytes)?;
     if body.version.is_some() {
         return Err(ApiError::bad_request("version: only a redrive has one"));
     }
@@ -283,14 +307,17 @@ pub async fn dismiss(
     let note = body.reason.as_deref().unwrap_or_default();
     let now = state.clock.now();
     let organization = caller.organization;
-    let done = state.store.dismiss(organization, &ids, OWNER, note, now);
+    let by = caller.to_string();
+    let done = state.store.dismiss(organization, &ids, &by, note, now);
     let done = done.await?;
+    let details = json!({ "entries": ids, "reason": body.reason });
+    let access = &state.access;
+    access
+        .note(&caller, "dead-letter.dismiss", "", details)
+        .await?;
     Ok(Envelope::of(json!({
         "dismissed": done,
         "skipped": skipped,
         "nextCursor": next,
     })))
 }
-
-/// Whoever comes through the owner's door.
-const OWNER: &str = "owner";

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::OptionalBody;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::{self, Envelope};
 use crate::catalog::{Catalog, LiveWorkflow};
 use crate::engine::{TriggerError, TriggerRequest, WaitError};
@@ -30,6 +31,26 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// A caller that waits longer than this should follow the events.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{WorkflowsExecute, WorkflowsRead};
+    routes
+        .route(Method::GET, "/v0/workflows", WorkflowsRead, list)
+        .route(
+            Method::GET,
+            "/v0/workflows/{workflow}/detail",
+            WorkflowsRead,
+            detail,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflows/{workflow}/run",
+            WorkflowsExecute,
+            run,
+        )
+        .route(Method::GET, "/v0/problems", WorkflowsRead, problems)
+}
 
 /// Finds a live workflow by its name or its id.
 pub(super) fn find(
@@ -124,16 +145,24 @@ pub async fn detail(
     Ok(Envelope::of(view))
 }
 
-/// Files that are not live as they stand on disk.
-pub async fn problems(_: Authorized, State(state): State<ApiState>) -> Json<Envelope<Vec<Value>>> {
+/// Files that are not live as they stand on disk: the organization's own, and modules, which are shared.
+pub async fn problems(
+    caller: Authorized,
+    State(state): State<ApiState>,
+) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
     let catalog = state.catalog.load_full();
-    Envelope::of(
-        catalog
-            .problems
-            .iter()
-            .map(|(file, problem)| views::problem(file, problem))
-            .collect(),
-    )
+    // The root organization's files are in no folder.
+    let folder = match caller.organization == OrganizationId::ROOT {
+        true => None,
+        false => Some(state.access.organization_name(&caller).await?),
+    };
+    let mine = |file: &str| match file.strip_prefix("flows/") {
+        None => true,
+        Some(name) => name.split_once('/').map(|(folder, _)| folder) == folder.as_deref(),
+    };
+    let problems = catalog.problems.iter().filter(|(file, _)| mine(file));
+    let views = problems.map(|(file, problem)| views::problem(file, problem));
+    Ok(Envelope::of(views.collect()))
 }
 
 /// What starts a run.
@@ -153,15 +182,6 @@ pub struct RunQuery {
     wait: Option<Span>,
 }
 
-/// A JSON body; none is the default.
-pub(super) fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, ApiError> {
-    if bytes.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
-}
-
 /// Starts a run; answers once it is durable, or with `?wait=30s` once it ended.
 pub async fn run(
     caller: Authorized,
@@ -169,9 +189,8 @@ pub async fn run(
     Path(workflow): Path<String>,
     Query(query): Query<RunQuery>,
     headers: HeaderMap,
-    bytes: Bytes,
+    OptionalBody(request): OptionalBody<RunBody>,
 ) -> Result<Response, ApiError> {
-    let request: RunBody = body(&bytes)?;
     let live = find(&state.catalog.load(), caller.organization, &workflow)?;
     let empty = || Value::Object(serde_json::Map::new());
     let refused = |what: &str, errors: Vec<String>| {

@@ -10,6 +10,10 @@ use crate::id::{DeadLetterId, RunId, SecretName, TaskName, WorkflowName};
 use crate::run::status::Status;
 use crate::units::Span;
 
+pub use super::people_args::{
+    AuditArguments, OrganizationCommand, RoleCommand, TokenCommand, UserCommand,
+};
+
 /// From one row to as many as the API gives at once.
 fn page(max: u32) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(max))
@@ -22,7 +26,7 @@ fn page(max: u32) -> RangedI64ValueParser<u32> {
     version,
     after_help = "Exit codes: 0 done; 1 the run failed or the check found errors; \
     2 wrong arguments or settings; 3 no daemon to be reached or started; 4 refused: unknown, not accepted, or in \
-    conflict with what is. With --json, errors are JSON on standard error."
+    conflict with what is; 5 not let in, or not permitted. With --json, errors are JSON on standard error."
 )]
 pub struct Arguments {
     /// The daemon's settings [default: flowweaver.toml, if there is one].
@@ -31,6 +35,21 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
+    /// The daemon to speak to, instead of the one in the state folder: https://flow.example.com. The token is in
+    /// the variable FLOWWEAVER_TOKEN.
+    #[arg(long, global = true, value_name = "URL", env = "FLOWWEAVER_SERVER")]
+    pub server: Option<String>,
+    /// Send the token to a server without TLS on another machine.
+    #[arg(long, global = true)]
+    pub insecure_http: bool,
+    /// The organization, by name or id [default: the root, or the token's].
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "FLOWWEAVER_ORGANIZATION"
+    )]
+    pub organization: Option<String>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -63,6 +82,20 @@ pub enum Command {
     /// Look at a workflow's key-value state, and change it.
     #[command(subcommand)]
     Kv(KvCommand),
+    /// List users, make, disable and delete them, and give them roles and one-time passwords.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// List roles, make and delete those of the organization.
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// List API tokens, make and revoke them.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List organizations and make them.
+    #[command(subcommand)]
+    Organization(OrganizationCommand),
+    /// Print who changed what, newest first.
+    Audit(AuditArguments),
     /// Print the JSON Schema of the workflow file format.
     Schema,
     /// Compile the module on standard input, for the daemon that started this process.

@@ -47,7 +47,10 @@ pub async fn check(
     }
     for file in &files {
         match fs::read(file) {
-            Ok(bytes) => found.extend(bench.check(&display(file), &bytes)),
+            Ok(bytes) => {
+                let organization = is_of_an_organization(settings, file);
+                found.extend(bench.check(&display(file), &bytes, organization));
+            }
             Err(error) => {
                 unreadable += 1;
                 Exit::Usage.because(format!("{}: {error}", file.display()));
@@ -103,7 +106,26 @@ fn files(settings: &Settings, arguments: &CheckArguments) -> std::io::Result<Vec
     }
     let flows = &settings.paths.flows;
     let found = reload::folder(flows, "toml")?;
-    Ok(found.keys().map(|name| flows.join(name)).collect())
+    let mut files: Vec<PathBuf> = found.keys().map(|name| flows.join(name)).collect();
+    for name in reload::folders(flows)? {
+        if reload::is_organization(&name) {
+            let folder = flows.join(name);
+            let found = reload::folder(&folder, "toml")?;
+            files.extend(found.keys().map(|name| folder.join(name)));
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a file is in an organization's folder, and not the root's.
+fn is_of_an_organization(settings: &Settings, file: &Path) -> bool {
+    let home = fs::canonicalize(&settings.paths.flows).ok();
+    let file = fs::canonicalize(file).ok();
+    let above = file
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::parent);
+    home.is_some() && above == home.as_deref()
 }
 
 fn as_json(diagnostic: &Diagnostic) -> Value {

@@ -1,7 +1,7 @@
 //! The command line: arguments in, verbs of the API called, text or JSON out, an exit code.
 //!
-//! Commands speak to the daemon's socket when one listens; else they take the state folder's lock
-//! and run the same router in their own process.
+//! Commands speak to the daemon that `--server` names, or to the state folder's socket when one listens; else
+//! they take the folder's lock and run the same router in their own process.
 
 mod args;
 mod check;
@@ -11,10 +11,14 @@ mod dead_letters;
 mod exit;
 mod follow;
 mod kv;
+mod people;
+mod people_args;
 mod print;
+mod remote;
 mod runs;
 mod secrets;
 mod serve;
+mod tokens;
 
 pub use exit::Exit;
 
@@ -73,6 +77,11 @@ pub fn main() -> Exit {
 
 async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
     let json = arguments.json;
+    let target = client::Target {
+        server: arguments.server,
+        insecure_http: arguments.insecure_http,
+        organization: arguments.organization,
+    };
     let Loaded {
         settings,
         environment,
@@ -94,7 +103,7 @@ async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
         }
         command => {
             let extent = extent(&command);
-            match client::Client::connect(settings, environment, extent).await {
+            match client::Client::connect(target, settings, environment, extent).await {
                 Ok(client) => {
                     if !client.is_daemon() && extent != Extent::Whole {
                         print::hold();
@@ -121,7 +130,12 @@ fn extent(command: &Command) -> Extent {
         | Command::Runs(_)
         | Command::Cancel(_)
         | Command::DeadLetters(DeadLetterArguments { command: None, .. })
-        | Command::Kv(_) => Extent::Records,
+        | Command::Kv(_)
+        | Command::User(_)
+        | Command::Role(_)
+        | Command::Token(_)
+        | Command::Organization(_)
+        | Command::Audit(_) => Extent::Records,
         Command::DeadLetters(_) => Extent::Files,
         Command::Logs(arguments) if !arguments.follow => Extent::Records,
         Command::Run(arguments) if arguments.detach => Extent::Files,

@@ -6,7 +6,7 @@ use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArgumen
 use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::print;
-use super::{dead_letters, follow, kv, secrets};
+use super::{dead_letters, follow, kv, people, secrets, tokens};
 use crate::diagnostic::shown;
 use crate::id::WorkflowName;
 
@@ -52,6 +52,11 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
             dead_letters::dispatch(client, arguments.command, &arguments.list, json).await
         }
         Command::Kv(command) => kv::dispatch(client, command, json).await,
+        Command::User(command) => people::user(client, command, json).await,
+        Command::Role(command) => people::role(client, command, json).await,
+        Command::Organization(command) => people::organization(client, command, json).await,
+        Command::Audit(arguments) => people::audit(client, &arguments, json).await,
+        Command::Token(command) => tokens::dispatch(client, command, json).await,
         // These never come here: they need no daemon.
         Command::Serve | Command::Check(_) | Command::Schema | Command::CompileModule(_) => {
             Ok(Exit::Usage)

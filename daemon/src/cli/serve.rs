@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::Client;
 use super::exit::Exit;
+use super::print;
 use crate::config::Settings;
 use crate::daemon::{Daemon, Extent, StartError, StateLock};
 use crate::diagnostic::Diagnostic;
@@ -55,6 +56,11 @@ pub async fn serve(
             daemon.stop().await;
             return Exit::Ok;
         }
+    }
+    match daemon.first_admin().await {
+        Ok(None) => {}
+        Ok(Some(first)) => print::first_admin(&first),
+        Err(error) => tracing::error!(%error, "the first administrator could not be made"),
     }
     let mut serving = tokio::spawn(daemon.serve());
     let broken = tokio::select! {

@@ -188,6 +188,24 @@ const fn key(name: &'static str, takes: Takes) -> Key {
 /// All of them, in the order of the settings page.
 pub(super) static SECTIONS: &[Section] = &[
     Section {
+        name: "server",
+        form: Form::Flat,
+        keys: &[
+            key("listen", Takes::Text),
+            key("public_url", Takes::Text),
+            key("trusted_proxies", Takes::Texts),
+            key("connections", Takes::Count(1)),
+        ],
+    },
+    Section {
+        name: "auth",
+        form: Form::Flat,
+        keys: &[
+            key("session_idle", Takes::Duration),
+            key("session_life", Takes::Duration),
+        ],
+    },
+    Section {
         name: "paths",
         form: Form::Flat,
         keys: &[

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::hosts::{HostKey, HostSection};
+use super::server::{AuthSection, ServerSection};
 use crate::id::{DatabaseName, OrganizationId, SecretName, VariableName, WorkflowName};
 use crate::units::{Size, Span};
 use crate::workflow::environment::Ceilings;
@@ -17,6 +18,10 @@ use crate::workflow::environment::Ceilings;
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Where the API listens.
+    pub server: ServerSection,
+    /// How long browsers stay logged in.
+    pub auth: AuthSection,
     /// Where files are.
     pub paths: PathsSection,
     /// Where records are.

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
+use tokio::net::TcpListener;
 
 use super::{Extent, StartError};
+use crate::access::{Access, AccessError, AccessSettings};
+use crate::api::Edge;
 use crate::broker::Broker;
 use crate::broker::http::address::Network;
 use crate::broker::http::{HostLimit, HttpLimits, Rate};
@@ -22,7 +25,7 @@ use crate::engine::{self, Engine, EngineHandle, Parts};
 use crate::reload::{self, ReloadParts, Versions};
 use crate::sandbox::compiler::CompileLimits;
 use crate::sandbox::{Sandbox, SandboxOptions};
-use crate::store::{self, Durability, Store};
+use crate::store::{self, AccessStore, Durability, Store};
 use crate::workflow::environment::{Ceilings, DatabaseFacts, NameCase};
 use crate::workflow::grant::SqlMode;
 
@@ -41,12 +44,60 @@ fn store_url(settings: &Settings) -> String {
 }
 
 /// Opens the store.
-pub(super) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
+pub(super) async fn store(
+    settings: &Settings,
+) -> Result<(Arc<dyn Store>, Arc<dyn AccessStore>), StartError> {
     let durability = match settings.store.durability {
         config::Durability::Full => Durability::Full,
         config::Durability::Normal => Durability::Normal,
     };
-    Ok(store::open(&store_url(settings), durability).await?)
+    Ok(store::open_all(&store_url(settings), durability).await?)
+}
+
+/// Takes the port of the API, if it is to listen on one.
+pub(super) async fn listener(
+    settings: &Settings,
+    extent: Extent,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = settings.server.listen.0.filter(|_| extent == Extent::Whole) else {
+        return Ok(None);
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(cause) => Err(StartError::Listen { address, cause }),
+    }
+}
+
+/// Who may do what.
+pub(super) async fn access(
+    settings: &Settings,
+    store: Arc<dyn AccessStore>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Access>, StartError> {
+    let numbers = AccessSettings {
+        session_idle: settings.auth.session_idle.0,
+        session_life: settings.auth.session_life.0,
+    };
+    match Access::open(store, clock, numbers).await {
+        Ok(access) => Ok(Arc::new(access)),
+        Err(AccessError::Store(error)) => Err(error.into()),
+        Err(error) => Err(StartError::Access(error.to_string())),
+    }
+}
+
+/// How the daemon looks from where browsers are.
+pub(super) fn edge(settings: &Settings) -> Edge {
+    let server = &settings.server;
+    let origin = server.public_url.as_ref();
+    Edge {
+        public_origin: origin.map(|url| url.origin().to_owned()),
+        trusted_proxies: server
+            .trusted_proxies
+            .iter()
+            .map(|address| address.to_canonical())
+            .collect(),
+        session_life: settings.auth.session_life.0,
+    }
 }
 
 /// Reads the secrets from everywhere they may be.
@@ -73,6 +124,7 @@ pub(super) fn broker(
     secrets: Arc<Secrets>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    own_ports: Vec<u16>,
 ) -> Result<Arc<Broker>, StartError> {
     let mut allow = Vec::new();
     for text in &settings.network.allow {
@@ -103,10 +155,7 @@ pub(super) fn broker(
         })
         .collect();
     let broker = BrokerSettings {
-        network: Network {
-            allow,
-            own_ports: Vec::new(),
-        },
+        network: Network { allow, own_ports },
         host_limits: host_limits(settings),
         http: HttpLimits {
             request_bytes: settings.limits.http_request.0,
@@ -227,7 +276,7 @@ pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName
 /// What reloading works with.
 pub(super) fn reload(
     settings: &Settings,
-    secrets: &Arc<Secrets>,
+    (secrets, people): (&Arc<Secrets>, &Arc<dyn AccessStore>),
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
     engine: &EngineHandle,
     versions: &Arc<Versions>,
@@ -248,6 +297,7 @@ pub(super) fn reload(
         databases: databases(settings),
         secrets: Arc::clone(secrets),
         store: Arc::clone(store),
+        people: Arc::clone(people),
         sandbox: Arc::clone(sandbox),
         engine: engine.clone(),
         clock: Arc::clone(clock),

@@ -47,7 +47,13 @@ impl Workbench {
             let names = own.names(OrganizationId::ROOT);
             (!own.has_keys()).then(|| names.into_iter().collect())
         });
-        let broker = wiring::broker(settings, Arc::new(Secrets::default()), store, clock)?;
+        let broker = wiring::broker(
+            settings,
+            Arc::new(Secrets::default()),
+            store,
+            clock,
+            Vec::new(),
+        )?;
         // With the daemon's own cache, what it has compiled is not compiled again.
         let cache = if settings.paths.state.is_dir() {
             settings.paths.state.as_path()
@@ -95,14 +101,20 @@ impl Workbench {
         &self.refused
     }
 
-    /// Compiles one file as the daemon would.
-    pub fn check(&self, file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+    /// Compiles one file as the daemon would; in an organization's folder, without what is the root's alone, and
+    /// without missing any secret: its own are known to a daemon only.
+    pub fn check(&self, file: &str, bytes: &[u8], organization: bool) -> Vec<Diagnostic> {
         let source = match WorkflowSource::from_bytes(file, bytes) {
             Ok(source) => source,
             Err(diagnostic) => return vec![*diagnostic],
         };
-        let overrides =
-            workflow::name_of(&source).and_then(|name| self.settings.workflows.get(&name));
+        let overrides = workflow::name_of(&source)
+            .filter(|_| !organization)
+            .and_then(|name| self.settings.workflows.get(&name));
+        let (databases, secrets) = match organization {
+            true => (BTreeMap::new(), None),
+            false => (wiring::databases(&self.settings), self.secrets.clone()),
+        };
         let environment = Environment {
             organization: OrganizationId::ROOT,
             modules: self.modules.clone(),
@@ -110,8 +122,8 @@ impl Workbench {
                 .map(|section| section.vars.clone())
                 .unwrap_or_default(),
             ceilings: wiring::ceilings(&self.settings),
-            databases: Some(wiring::databases(&self.settings)),
-            secrets: self.secrets.clone(),
+            databases: Some(databases),
+            secrets,
             workflows: BTreeMap::new(),
         };
         match reload::compile(&source, &environment) {

@@ -1,7 +1,7 @@
 //! Workflow files: a changed one is read and compiled; what compiles is published and goes live.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Reload;
@@ -28,7 +28,9 @@ impl Reload {
     pub(super) async fn scan_flows(&mut self, writing: &BTreeSet<PathBuf>) {
         let folder = self.parts.flows.clone();
         let watched = watch::absolute(&folder);
-        let found = tokio::task::spawn_blocking(move || scan::folder(&folder, "toml")).await;
+        let owners = self.organizations(&folder).await;
+        let folders: Vec<String> = owners.keys().cloned().collect();
+        let found = tokio::task::spawn_blocking(move || all_flows(&folder, &folders)).await;
         let label: Arc<str> = "flows".into();
         let found = match found.map_err(std::io::Error::other).and_then(|found| found) {
             Ok(found) => found,
@@ -52,7 +54,14 @@ impl Reload {
             }
         }
         for (name, state) in found {
-            let known = self.flows.entry(name.clone()).or_insert_with(FlowFile::new);
+            let owner = name
+                .split_once('/')
+                .and_then(|(folder, _)| owners.get(folder).copied())
+                .unwrap_or_default();
+            let known = self
+                .flows
+                .entry(name.clone())
+                .or_insert_with(|| FlowFile::new(owner));
             if known.found.as_ref() != Some(&state) && !writing.contains(&watched.join(&name)) {
                 self.read_flow(name, state).await;
             }
@@ -101,10 +110,11 @@ impl Reload {
 
     /// The version that is live from a file.
     pub(super) fn live_version(&self, name: &str) -> Option<Digest> {
-        let workflow = self.flows.get(name)?.live.clone()?;
+        let file = self.flows.get(name)?;
+        let workflow = file.live.clone()?;
         self.draft
             .workflows
-            .get(&(OrganizationId::ROOT, workflow))
+            .get(&(file.organization, workflow))
             .map(|live| live.workflow.version)
     }
 
@@ -112,11 +122,10 @@ impl Reload {
     /// use it, and those that did not compile.
     pub(super) fn mark_users_stale(&mut self, module: &ModuleName) {
         for (name, file) in &mut self.flows {
-            let live = file.live.as_ref().and_then(|live| {
-                self.draft
-                    .workflows
-                    .get(&(OrganizationId::ROOT, live.clone()))
-            });
+            let live = file
+                .live
+                .as_ref()
+                .and_then(|live| self.draft.workflows.get(&(file.organization, live.clone())));
             let path = format!("flows/{name}");
             let broken = self.draft.problems.contains_key(path.as_str());
             if file.bytes.is_some()
@@ -155,33 +164,32 @@ impl Reload {
         }
         // A file and the secret that it names are often made in one go.
         self.parts.secrets.refresh().await;
-        let mut environment = self.environment();
+        let mut environment = self.environment(OrganizationId::ROOT);
         for name in stale {
             changed |= self.compile_flow(&name, compiling, &mut environment).await;
         }
         changed
     }
 
-    fn environment(&self) -> Environment {
+    /// What the files of an organization are compiled against. Databases are the root organization's.
+    fn environment(&self, organization: OrganizationId) -> Environment {
+        let databases = match organization == OrganizationId::ROOT {
+            true => self.parts.databases.clone(),
+            false => BTreeMap::new(),
+        };
         let modules = self
             .modules
             .iter()
             .filter_map(|(name, file)| Some((module_name(name)?, file.facts.clone()?)))
             .collect();
         Environment {
-            organization: OrganizationId::ROOT,
+            organization,
             modules,
             vars: BTreeMap::new(),
             ceilings: self.parts.ceilings.clone(),
-            databases: Some(self.parts.databases.clone()),
-            secrets: Some(
-                self.parts
-                    .secrets
-                    .names(OrganizationId::ROOT)
-                    .into_iter()
-                    .collect(),
-            ),
-            workflows: children(&self.draft),
+            databases: Some(databases),
+            secrets: Some(self.parts.secrets.names(organization).into_iter().collect()),
+            workflows: children(&self.draft, organization),
         }
     }
 
@@ -193,14 +201,23 @@ impl Reload {
     ) -> bool {
         let path = self.flow_path(name);
         let last_good = self.live_version(name);
-        let Some(bytes) = self.flows.get(name).and_then(|file| file.bytes.clone()) else {
+        let Some(file) = self.flows.get(name) else {
             return false;
         };
+        let organization = file.organization;
+        let Some(bytes) = file.bytes.clone() else {
+            return false;
+        };
+        if environment.organization != organization {
+            *environment = self.environment(organization);
+        }
         let compiled = WorkflowSource::from_bytes(Arc::clone(&path), &bytes)
             .map_err(|error| vec![*error])
             .and_then(|source| {
                 let named = workflow::name_of(&source);
+                // The operator's own settings name workflows of the root organization.
                 environment.vars = named
+                    .filter(|_| organization == OrganizationId::ROOT)
                     .and_then(|name| self.parts.vars.get(&name).cloned())
                     .unwrap_or_default();
                 compile(&source, environment).map(|done| (source, done))
@@ -255,8 +272,10 @@ impl Reload {
         source: &WorkflowSource,
         workflow: &Workflow,
     ) -> Option<Diagnostic> {
+        let organization = self.flows.get(name)?.organization;
         let (other, _) = self.flows.iter().find(|(other, file)| {
             other.as_str() != name
+                && file.organization == organization
                 && file.vanished_at.is_none()
                 && file.live.as_ref() == Some(&workflow.name)
         })?;
@@ -271,6 +290,16 @@ impl Reload {
             "give one of the two another name",
         ))
     }
+}
+
+/// The workflow files of all organizations, by their path below the folder.
+fn all_flows(folder: &Path, folders: &[String]) -> std::io::Result<BTreeMap<String, Found>> {
+    let mut found = scan::folder(folder, "toml")?;
+    for name in folders {
+        let files = scan::folder(&folder.join(name), "toml")?.into_iter();
+        found.extend(files.map(|(file, state)| (format!("{name}/{file}"), state)));
+    }
+    Ok(found)
 }
 
 /// Compiles, and refuses what this daemon cannot run.
@@ -350,10 +379,14 @@ fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Dia
     }
 }
 
-fn children(catalog: &Catalog) -> BTreeMap<WorkflowName, WorkflowFacts> {
+fn children(
+    catalog: &Catalog,
+    organization: OrganizationId,
+) -> BTreeMap<WorkflowName, WorkflowFacts> {
     catalog
         .workflows
         .values()
+        .filter(|live| live.organization_id == organization)
         .map(|live| {
             let facts = WorkflowFacts {
                 version: live.workflow.version,

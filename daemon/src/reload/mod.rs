@@ -8,6 +8,7 @@ mod files;
 mod flows;
 mod letting_go;
 mod modules;
+mod organizations;
 mod publish;
 mod scan;
 mod versions;
@@ -15,7 +16,8 @@ mod watch;
 
 pub use flows::compile;
 pub use modules::{facts, module_name};
-pub use scan::{Found, folder, read};
+pub use organizations::is_organization;
+pub use scan::{Found, folder, folders, read};
 pub use versions::{VersionError, Versions};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -33,7 +35,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::engine::EngineHandle;
 use crate::id::{DatabaseName, Digest, VariableName, WorkflowName};
 use crate::sandbox::Sandbox;
-use crate::store::Store;
+use crate::store::{AccessStore, Store};
 use crate::workflow::environment::{Ceilings, DatabaseFacts};
 use files::{FlowFile, ModuleFile};
 use modules::Prepared;
@@ -65,6 +67,8 @@ pub struct ReloadParts {
     pub secrets: Arc<Secrets>,
     /// Where versions are kept.
     pub store: Arc<dyn Store>,
+    /// Where organizations are.
+    pub people: Arc<dyn AccessStore>,
     /// Where modules are compiled.
     pub sandbox: Arc<Sandbox>,
     /// What says that a run has ended.

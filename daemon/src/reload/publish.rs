@@ -10,7 +10,7 @@ use super::Reload;
 use super::files::FlowFile;
 use crate::catalog::{LiveWorkflow, ProblemKind};
 use crate::diagnostic::Diagnostic;
-use crate::id::{Digest, ModuleName, OrganizationId};
+use crate::id::{Digest, ModuleName};
 use crate::store::rows::VersionRow;
 use crate::workflow::WorkflowSource;
 use crate::workflow::environment::Environment;
@@ -28,7 +28,8 @@ impl Reload {
     ) -> bool {
         let path = self.flow_path(name);
         let last_good = self.live_version(name);
-        let key = (OrganizationId::ROOT, workflow.name.clone());
+        let organization = environment.organization;
+        let key = (organization, workflow.name.clone());
         let same_file = self
             .draft
             .workflows
@@ -60,7 +61,7 @@ impl Reload {
         let live_since = self.parts.clock.now();
         let live = LiveWorkflow {
             workflow_id,
-            organization_id: OrganizationId::ROOT,
+            organization_id: organization,
             workflow,
             file: path,
             live_since,
@@ -73,12 +74,13 @@ impl Reload {
     fn flow_is_live(&mut self, name: &str, workflow: &Workflow) {
         let before = self.flows.get_mut(name).and_then(|file| {
             file.stale = false;
-            file.live.replace(workflow.name.clone())
+            let before = file.live.replace(workflow.name.clone())?;
+            Some((file.organization, before))
         });
         self.no_problem(&self.flow_path(name));
         // The file's former workflow, if it had another name, is retired like that of a vanished file.
-        if let Some(before) = before.filter(|before| *before != workflow.name) {
-            let mut ghost = FlowFile::new();
+        if let Some((organization, before)) = before.filter(|(_, name)| *name != workflow.name) {
+            let mut ghost = FlowFile::new(organization);
             ghost.live = Some(before.clone());
             ghost.vanished_at = Some(self.parts.clock.now());
             self.flows.insert(format!("{name} (as {before})"), ghost);
@@ -98,21 +100,26 @@ impl Reload {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            let live = self.flows.get(&name).and_then(|file| file.live.clone());
-            // Another file may have taken the workflow over: a rename.
-            let taken = live.as_ref().is_some_and(|live| {
-                self.flows
-                    .iter()
-                    .any(|(other, file)| *other != name && file.live.as_ref() == Some(live))
+            let live = self.flows.get(&name).and_then(|file| {
+                let live = file.live.clone()?;
+                Some((file.organization, live))
             });
-            if let (Some(live), false) = (live, taken) {
-                if let Err(error) = self.parts.store.retire(OrganizationId::ROOT, &live).await {
+            // Another file may have taken the workflow over: a rename.
+            let taken = live.as_ref().is_some_and(|(organization, live)| {
+                self.flows.iter().any(|(other, file)| {
+                    *other != name
+                        && file.organization == *organization
+                        && file.live.as_ref() == Some(live)
+                })
+            });
+            if let (Some((organization, live)), false) = (live, taken) {
+                if let Err(error) = self.parts.store.retire(organization, &live).await {
                     tracing::warn!(workflow = %live, %error, "cannot be retired; it is tried again");
                     self.retry_soon();
                     continue;
                 }
                 tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
-                self.draft.workflows.remove(&(OrganizationId::ROOT, live));
+                self.draft.workflows.remove(&(organization, live));
                 self.mark_broken_stale();
             }
             self.flows.remove(&name);
@@ -160,7 +167,10 @@ impl Reload {
                     self.draft
                         .workflows
                         .insert((row.organization_id, row.name.clone()), Arc::new(live));
-                    let file = self.flows.entry(name).or_insert_with(FlowFile::new);
+                    let file = self
+                        .flows
+                        .entry(name)
+                        .or_insert_with(|| FlowFile::new(row.organization_id));
                     file.live = Some(row.name);
                 }
                 Err(error) => {
@@ -187,7 +197,7 @@ fn version_row(
         .collect();
     VersionRow {
         version: workflow.version,
-        organization_id: OrganizationId::ROOT,
+        organization_id: environment.organization,
         workflow_name: workflow.name.clone(),
         file: source.file.to_string(),
         source: Arc::clone(&source.text),

@@ -2,6 +2,10 @@
 //!
 //! What to write is decided by `engine`; a driver turns it into set-based SQL and back into rows.
 
+pub mod access;
+mod access_calls;
+mod access_cells;
+mod access_writes;
 mod batch;
 mod calls;
 mod cells;
@@ -12,6 +16,7 @@ pub mod mariadb;
 pub mod postgres;
 pub mod rows;
 mod sql;
+mod sql_access;
 mod sql_control;
 mod sql_state;
 pub mod sqlite;
@@ -19,6 +24,7 @@ mod state;
 mod state_calls;
 mod text;
 
+pub use access::AccessStore;
 pub use control::ControlStore;
 pub use state::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore};
 
@@ -58,21 +64,29 @@ pub enum Durability {
 /// # Errors
 /// `Rejected` for a URL of another kind; otherwise as the driver says.
 pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_all(url, durability).await?.0)
+}
+
+/// The same, and what it knows of people.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_all(
+    url: &str,
+    durability: Durability,
+) -> Result<(Arc<dyn Store>, Arc<dyn AccessStore>), StoreError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
-        return Ok(Arc::new(
-            sqlite::SqliteStore::open(Path::new(path), durability).await?,
-        ));
+        let store = Arc::new(sqlite::SqliteStore::open(Path::new(path), durability).await?);
+        return Ok((Arc::clone(&store) as _, store));
     }
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        return Ok(Arc::new(
-            postgres::PostgresStore::open(url, durability).await?,
-        ));
+        let store = Arc::new(postgres::PostgresStore::open(url, durability).await?);
+        return Ok((Arc::clone(&store) as _, store));
     }
     if url.starts_with("mariadb:") || url.starts_with("mysql:") {
-        return Ok(Arc::new(
-            mariadb::MariaDbStore::open(url, durability).await?,
-        ));
+        let store = Arc::new(mariadb::MariaDbStore::open(url, durability).await?);
+        return Ok((Arc::clone(&store) as _, store));
     }
     // The URL itself stays out of the message: it may hold a password.
     Err(StoreError::Rejected(

@@ -122,11 +122,11 @@ async fn daemons_that_start_together_on_an_empty_database_all_start() {
 async fn what_the_url_asks_for_does_not_change_how_the_store_speaks() {
     crate::fresh::mariadb(|url| async move {
         let url = format!("{url}?charset=latin1&collation=latin1_swedish_ci&timezone=%2B09:00");
-        let store = flowweaver::store::open(&url, Durability::Normal)
+        let (store, access) = flowweaver::store::open_all(&url, Durability::Normal)
             .await
             .unwrap();
         let raw = raw_mariadb(url.split('?').next().unwrap()).await;
-        let world = World { store, raw };
+        let world = World { store, access, raw };
         let owner = world.daemon("기계").await;
         let run = world.run("flow", Some(owner)).await;
         let mut transition = update(run.run_id, 1, 1, Status::Running);

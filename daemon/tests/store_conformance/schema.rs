@@ -117,6 +117,36 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
         "workflow_run",
         "workflow_run_id",
     ),
+    ("user_organization", "user_id", "user", "user_id"),
+    (
+        "user_organization",
+        "organization_id",
+        "organization",
+        "organization_id",
+    ),
+    (
+        "user_organization",
+        "department_id",
+        "department",
+        "department_id",
+    ),
+    (
+        "user_organization",
+        "position_id",
+        "position",
+        "position_id",
+    ),
+    ("user_role", "user_id", "user", "user_id"),
+    ("user_role", "role_id", "role", "role_id"),
+    ("role_permission", "role_id", "role", "role_id"),
+    (
+        "role_permission",
+        "permission_id",
+        "permission",
+        "permission_id",
+    ),
+    ("session", "user_id", "user", "user_id"),
+    ("api_token", "user_id", "user", "user_id"),
 ];
 
 pub async fn no_row_points_nowhere(raw: &Raw) {

@@ -8,7 +8,8 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a panic in a test is the report"
+    clippy::too_many_lines,
+    reason = "a panic in a test is the report, and a table of attacks is long"
 )]
 
 #[path = "../guests/mod.rs"]
@@ -17,6 +18,8 @@ mod guests;
 mod rig;
 mod world;
 
+mod access;
+mod attacks_access;
 mod basics;
 mod brokers;
 mod canary;

@@ -131,7 +131,10 @@ impl Rig {
         let own = folder.path().join("state/compiled");
         fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
         link_compiled(&compiled(), &own);
-        let settings = "[reload]\nremoval_grace = \"200ms\"\n".to_owned();
+        // A free port: tests run side by side.
+        let settings =
+            "[server]\nlisten = \"127.0.0.1:0\"\n\n[reload]\nremoval_grace = \"200ms\"\n"
+                .to_owned();
         Self {
             folder,
             settings,

@@ -4,6 +4,7 @@
 //! there, so no pooled connection is ever left inside a transaction. Statements for all databases are
 //! in `sql`; what MariaDB needs otherwise is in `statements`, and how it is told in `session`.
 
+mod access;
 mod calls;
 mod control;
 mod dialect;

@@ -3,6 +3,7 @@
 //! Every call runs in a task of its own: a caller that goes away leaves it to finish there, so no
 //! pooled connection is ever left inside a transaction. Statements for all databases are in `sql`.
 
+mod access;
 mod at_once;
 mod calls;
 mod control;

@@ -3,6 +3,7 @@
 //! WAL lets readers go on while a writer commits. The daemon's `state/lock` keeps other processes
 //! away; a second one would be safe here, only slow. Statements for all databases are in `sql`.
 
+mod access;
 mod calls;
 mod commit;
 mod committer;
