@@ -83,6 +83,10 @@ ulid_ids! {
     DaemonId = "daemon id";
     /// An organization.
     OrganizationId = "organization id";
+    /// A schedule's identity across its edits.
+    ScheduleId = "schedule id";
+    /// One recorded time of a schedule, or a span of missed ones.
+    FireId = "fire id";
 }
 
 impl OrganizationId {

@@ -40,6 +40,8 @@ mod step;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_schedules;
+#[cfg(test)]
 mod testing_store;
 #[cfg(test)]
 mod tests;

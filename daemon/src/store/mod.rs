@@ -9,13 +9,17 @@ mod commit;
 pub mod mariadb;
 pub mod postgres;
 pub mod rows;
+pub mod schedule;
+mod schedule_calls;
 mod sql;
+mod sql_schedule;
 mod sql_state;
 pub mod sqlite;
 mod state;
 mod state_calls;
 mod text;
 
+pub use schedule::ScheduleStore;
 pub use state::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore};
 
 use std::path::Path;
@@ -122,7 +126,7 @@ pub enum CommitOutcome {
 /// A driver. Every write is one transaction; a call that returns an error other than
 /// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
 #[async_trait]
-pub trait Store: StateStore {
+pub trait Store: StateStore + ScheduleStore {
     /// Writes all transitions in one durable transaction, each only if its fence holds, and
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.

@@ -26,6 +26,7 @@ mod link;
 pub mod model;
 pub(crate) mod report;
 mod scan;
+pub mod schedule;
 pub mod schema;
 mod source;
 mod template;

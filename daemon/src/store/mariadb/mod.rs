@@ -8,6 +8,7 @@ mod calls;
 mod dialect;
 mod migrate;
 mod query;
+mod schedule;
 mod session;
 mod state;
 mod statements;

@@ -5,6 +5,7 @@
 
 mod calls;
 mod dialect;
+mod schedule;
 mod state;
 mod statements;
 

@@ -7,6 +7,7 @@ mod calls;
 mod commit;
 mod committer;
 mod dialect;
+mod schedule;
 mod state;
 mod writer;
 
