@@ -28,6 +28,8 @@ mod losses;
 mod mariadb_only;
 #[path = "store_conformance/plans.rs"]
 mod plans;
+#[path = "store_conformance/schedules.rs"]
+mod schedules;
 #[path = "store_conformance/schema.rs"]
 mod schema;
 #[path = "store_conformance/secrets.rs"]
@@ -122,6 +124,11 @@ promises! {
         of_two_who_set_the_same_secret_one_is_told_to_read_again,
         every_change_of_a_secret_is_counted_and_nothing_else,
         secrets_of_organizations_are_apart;
+    schedules:
+        a_schedule_is_written_only_over_what_was_read,
+        of_several_who_decide_one_does,
+        a_time_has_one_fire_and_a_backfill_takes_only_what_did_not_run,
+        the_history_of_a_schedule_comes_page_by_page_and_ends_after_a_quarter;
     lists:
         runs_come_page_by_page_newest_first,
         filters_of_runs_hold_together,

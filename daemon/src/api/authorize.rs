@@ -17,6 +17,8 @@ pub enum Permission {
     WorkflowsRead,
     /// `workflows.execute`
     WorkflowsExecute,
+    /// `workflows.schedule`
+    WorkflowsSchedule,
     /// `system.logs.read`
     LogsRead,
     /// `secrets.read`: names, never values
@@ -36,6 +38,7 @@ impl Permission {
             Self::Open => "open",
             Self::WorkflowsRead => "workflows.read",
             Self::WorkflowsExecute => "workflows.execute",
+            Self::WorkflowsSchedule => "workflows.schedule",
             Self::LogsRead => "system.logs.read",
             Self::SecretsRead => "secrets.read",
             Self::SecretsWrite => "secrets.write",

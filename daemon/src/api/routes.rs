@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::authorize::{Authorized, Door, Permission};
 use super::problem::{ApiError, PROBLEM};
-use super::{ApiState, events, kv, runs, secrets, tasks, workflows};
+use super::{ApiState, events, kv, runs, schedules, secrets, tasks, workflows};
 
 /// Inputs are small; bulk data is fetched by tasks.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -144,14 +144,51 @@ fn kept(routes: Routes) -> Routes {
         .route(Method::DELETE, ENTRY, StateWrite, kv::delete)
 }
 
+/// When workflows start by themselves.
+fn timed(routes: Routes) -> Routes {
+    use Permission::{WorkflowsRead, WorkflowsSchedule};
+    const OF_WORKFLOW: &str = "/v0/workflows/{workflow}/schedules";
+    const ONE: &str = "/v0/schedules/{schedule}";
+    const ACTIVE: &str = "/v0/schedules/{schedule}/active";
+    const BACKFILL: &str = "/v0/schedules/{schedule}/backfill";
+    const FIRES: &str = "/v0/schedules/{schedule}/fires";
+    const PREVIEW: &str = "/v0/schedules/{schedule}/preview";
+    routes
+        .route(Method::GET, "/v0/schedules", WorkflowsRead, schedules::all)
+        .route(Method::GET, OF_WORKFLOW, WorkflowsRead, schedules::list)
+        .route(
+            Method::POST,
+            OF_WORKFLOW,
+            WorkflowsSchedule,
+            schedules::create,
+        )
+        .route(Method::GET, ONE, WorkflowsRead, schedules::get)
+        .route(Method::PUT, ONE, WorkflowsSchedule, schedules::replace)
+        .route(Method::DELETE, ONE, WorkflowsSchedule, schedules::delete)
+        .route(
+            Method::PATCH,
+            ACTIVE,
+            WorkflowsSchedule,
+            schedules::set_active,
+        )
+        .route(Method::GET, PREVIEW, WorkflowsRead, schedules::preview)
+        .route(Method::GET, FIRES, WorkflowsRead, schedules::fires)
+        .route(
+            Method::POST,
+            BACKFILL,
+            WorkflowsSchedule,
+            schedules::backfill,
+        )
+}
+
 /// Every route with its permission.
 pub fn table() -> Vec<RouteEntry> {
-    kept(routes()).table
+    timed(kept(routes())).table
 }
 
 /// The router, for requests that came through the owner's door.
 pub fn router(state: ApiState) -> Router {
-    kept(routes())
+    timed(kept(routes()))
         .router
         .fallback(unknown)
         .layer(axum::middleware::from_fn(every_refusal_is_a_problem))

@@ -34,6 +34,16 @@ impl<T: Serialize> Envelope<T> {
         })
     }
 
+    /// 201 with this data.
+    pub fn created(data: T) -> Json<Self> {
+        Json(Self {
+            success: true,
+            data,
+            message: "Created",
+            status: 201,
+        })
+    }
+
     /// 202 with this data.
     pub fn accepted(data: T) -> Json<Self> {
         Json(Self {

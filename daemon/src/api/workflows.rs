@@ -292,6 +292,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Ok(None);
     };
     match value.to_str() {
+        Ok(text) if text.starts_with(crate::schedule::KEY_PREFIX) => {
+            Err(ApiError::bad_request(format!(
+                "Idempotency-Key: keys that begin with {:?} are those of scheduled runs",
+                crate::schedule::KEY_PREFIX
+            )))
+        }
         Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_MAX => {
             Ok(Some(text.to_owned()))
         }

@@ -6,7 +6,7 @@ use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArgumen
 use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::print;
-use super::{follow, kv, secrets};
+use super::{follow, kv, schedules, secrets};
 use crate::diagnostic::shown;
 use crate::id::WorkflowName;
 
@@ -48,6 +48,7 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
         }
         Command::Rerun(arguments) => rerun(client, arguments, json).await,
         Command::Secret(command) => secrets::dispatch(client, command, json).await,
+        Command::Schedule(command) => schedules::dispatch(client, command, json).await,
         Command::Kv(command) => kv::dispatch(client, command, json).await,
         // These never come here: they need no daemon.
         Command::Serve | Command::Check(_) | Command::Schema | Command::CompileModule(_) => {
@@ -65,7 +66,7 @@ pub(super) fn said(json: bool, answer: &Value, text: &str) -> Exit {
 }
 
 /// `NAME=VALUE` pairs as an object; a value that is JSON is taken as such.
-fn inputs(pairs: &[String]) -> Result<Value, CliError> {
+pub(super) fn inputs(pairs: &[String]) -> Result<Value, CliError> {
     let mut inputs = Map::new();
     for pair in pairs {
         let (name, value) = pair.split_once('=').ok_or_else(|| {

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::edit::{fire, not_wanted};
 use super::handle::Shared;
-use super::plan::Verdict;
-use super::plan::{Admission, Plan, Progress, Standing, admit, delay, next_look, plan};
+use super::plan::{
+    Admission, Plan, Progress, SET_BACK, Standing, Verdict, admit, delay, next_look, plan,
+};
 use super::{ScheduleParts, Schedules, meaning};
 use crate::clock::Timestamp;
 use crate::engine::{EngineEvent, EngineHandle};
@@ -272,6 +273,7 @@ impl Keeper {
     fn set(&mut self, id: ScheduleId, now: Timestamp) {
         let catalog = self.shared.catalog.load();
         let Some(kept) = self.kept.get_mut(&id) else {
+            self.due.retain(|(_, other)| *other != id);
             return;
         };
         if let Some(next) = kept.next.take() {
@@ -284,13 +286,12 @@ impl Keeper {
         if !live || row.retired_at.is_some() || !kept.schedule.enabled {
             return;
         }
-        // Under a clock that was set back, times are looked at that seemed to have passed.
-        let set_back = now.after(LOOK * 2) < row.looked_at;
-        let decided_until = match set_back {
-            true => row.decided_until.min(now.before(kept.delay)),
-            false => row.decided_until,
-        };
-        kept.next = next_look(&kept.times, kept.delay, decided_until);
+        // Under a clock that was set back, times come that seemed to have passed.
+        if now.after(SET_BACK) < row.looked_at {
+            kept.row.decided_until = row.decided_until.min(now.before(kept.delay));
+            kept.row.looked_at = now;
+        }
+        kept.next = next_look(&kept.times, kept.delay, kept.row.decided_until);
         if let Some(next) = kept.next {
             self.due.insert((next, id));
         }
@@ -325,9 +326,10 @@ impl Keeper {
         }
         let mut steps = Vec::with_capacity(come.len());
         for id in come {
-            if let Some(kept) = self.kept.get(id) {
-                let open = by_schedule.remove(id).unwrap_or_default();
-                steps.push(step(kept, &open, now));
+            let open = by_schedule.remove(id).unwrap_or_default();
+            match self.kept.get(id) {
+                Some(kept) => steps.push(step(kept, &open, now)),
+                None => self.set(*id, now),
             }
         }
         let outcomes = self.shared.store.schedule_decide(&steps).await?;

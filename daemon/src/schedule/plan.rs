@@ -14,7 +14,7 @@ use crate::workflow::schedule::{CatchUp, Overlap, Schedule, Times};
 /// A time that is found no later than this is on time: a restart of the daemon is no reason to skip the day.
 pub const LATE: Duration = Duration::from_secs(60);
 /// Clocks of daemons differ, and are corrected a little; one set back by more than this has been set back.
-const SET_BACK: Duration = Duration::from_secs(60);
+pub const SET_BACK: Duration = Duration::from_secs(60);
 /// Missed times are counted up to here; more are "at least so many".
 pub const COUNTED: u32 = 10_000;
 /// Times that wait for their turn; a schedule that queues faster than it runs never ends.

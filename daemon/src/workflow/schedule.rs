@@ -42,7 +42,7 @@ pub struct Schedule {
     #[serde(with = "zone")]
     pub timezone: Tz,
     /// Whether it fires.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", alias = "isActive")]
     pub enabled: bool,
     /// What becomes of missed times.
     #[serde(default)]

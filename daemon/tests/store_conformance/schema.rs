@@ -96,6 +96,20 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
         "task_attempt",
         "task_attempt_id",
     ),
+    ("schedule", "workflow_id", "workflow", "workflow_id"),
+    (
+        "schedule",
+        "organization_id",
+        "organization",
+        "organization_id",
+    ),
+    ("schedule_fire", "schedule_id", "schedule", "schedule_id"),
+    (
+        "schedule_fire",
+        "workflow_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
     (
         "run_command",
         "workflow_run_id",
