@@ -359,6 +359,9 @@ pub async fn backfill(
             .map_err(|error| ApiError::bad_request(format!("{key}: {error}")))
     };
     let range = (at("from", &body.from)?, at("to", &body.to)?);
+    if range.0 > range.1 {
+        return Err(ApiError::bad_request("`to` lies before `from`"));
+    }
     let done = state.schedules.backfill(&row, range, body.dry_run).await?;
     if done.too_many {
         return Err(ApiError::unacceptable(

@@ -23,6 +23,9 @@ use crate::workflow::schedule::Schedule;
 /// Times of one backfill: each is a run, and they go one after the other.
 pub const BACKFILL_MAX: usize = 1_000;
 
+/// What a schedule says is read with all others; bulk data is fetched by tasks.
+const DEFINITION_BYTES_MAX: usize = 64 * 1024;
+
 /// Decisions and edits that meet try again; one that never gets its turn says so.
 const TRIES: usize = 8;
 
@@ -382,6 +385,12 @@ fn check(live: &LiveWorkflow, schedule: &Schedule) -> Result<(), ScheduleError> 
             .err()
             .unwrap_or_default(),
     );
+    let size = serde_json::to_string(schedule).map_err(unwritable)?.len();
+    if size > DEFINITION_BYTES_MAX {
+        problems.push(format!(
+            "it takes {size} bytes, more than {DEFINITION_BYTES_MAX}"
+        ));
+    }
     match problems.is_empty() {
         true => Ok(()),
         false => Err(ScheduleError::Invalid(problems)),
