@@ -18,7 +18,7 @@ use flowweaver::clock::Timestamp;
 
 /// Zones whose clocks are moved in every way that there is: by an hour, by half of one, at midnight, not at all any more,
 /// by a day.
-pub const ZONES: [&str; 14] = [
+const ZONES: [&str; 14] = [
     "Asia/Seoul",
     "America/New_York",
     "Europe/London",
@@ -35,10 +35,10 @@ pub const ZONES: [&str; 14] = [
     "UTC",
 ];
 
-pub fn at(text: &str) -> Timestamp {
+fn at(text: &str) -> Timestamp {
     text.parse::<DateTime<Utc>>().unwrap().into()
 }
 
-pub fn minute(minutes: i64) -> Timestamp {
+fn minute(minutes: i64) -> Timestamp {
     Timestamp::from_micros(minutes * 60_000_000)
 }

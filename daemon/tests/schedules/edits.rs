@@ -211,15 +211,13 @@ pub async fn times_of_a_pause_are_recorded_and_not_caught_up(url: String) {
 pub async fn of_two_who_edit_the_same_schedule_one_is_told_to_read_again(url: String) {
     let world = World::new(url, "2026-03-01T08:00:30Z").await;
     let daemon = world.daemon(&file("")).await;
-    let refused = daemon.schedules.create(
-        &daemon.live(),
-        &Schedule {
-            inputs: [("whom".parse().unwrap(), 1.into())].into(),
-            config: [("nothing".parse().unwrap(), serde_json::json!({}))].into(),
-            ..api_schedule("a", "*/0 * * * *")
-        },
-    );
-    let Err(ScheduleError::Invalid(problems)) = refused.await else {
+    let wrong = Schedule {
+        inputs: [("whom".parse().unwrap(), 1.into())].into(),
+        config: [("nothing".parse().unwrap(), serde_json::json!({}))].into(),
+        ..api_schedule("a", "*/0 * * * *")
+    };
+    let refused = daemon.schedules.create(&daemon.live(), &wrong).await;
+    let Err(ScheduleError::Invalid(problems)) = refused else {
         panic!("it was taken");
     };
     assert_eq!(problems.len(), 3, "{problems:?}");
