@@ -134,6 +134,7 @@ impl Keeper {
         }
         if !self.begun {
             self.recover().await?;
+            self.rewind().await?;
             self.begun = true;
         }
         self.decide_due().await
@@ -214,10 +215,25 @@ impl Keeper {
             self.take_catalog().await?;
         }
         self.set_all();
-        match self.fires && self.begun {
-            true => self.recover().await,
-            false => Ok(()),
+        if !self.fires || !self.begun {
+            return Ok(());
         }
+        self.rewind().await?;
+        self.recover().await
+    }
+
+    /// Under a clock that was set back, times come that seemed to have passed: their progress begins anew there.
+    async fn rewind(&mut self) -> Result<(), StoreError> {
+        let now = self.now();
+        let ahead = self
+            .kept
+            .values()
+            .filter(|kept| kept.next.is_some() && now.after(SET_BACK) < kept.row.looked_at);
+        let ahead: Vec<ScheduleId> = ahead.map(|kept| kept.row.schedule_id).collect();
+        for part in ahead.chunks(BATCH) {
+            self.decide(part, now).await?;
+        }
+        Ok(())
     }
 
     async fn refresh_if_edited(&mut self) -> Result<(), StoreError> {
@@ -285,11 +301,6 @@ impl Keeper {
             .is_some_and(|live| live.workflow_id == row.workflow_id);
         if !live || row.retired_at.is_some() || !kept.schedule.enabled {
             return;
-        }
-        // Under a clock that was set back, times come that seemed to have passed.
-        if now.after(SET_BACK) < row.looked_at {
-            kept.row.decided_until = row.decided_until.min(now.before(kept.delay));
-            kept.row.looked_at = now;
         }
         kept.next = next_look(&kept.times, kept.delay, kept.row.decided_until);
         if let Some(next) = kept.next {

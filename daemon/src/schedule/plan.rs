@@ -162,7 +162,8 @@ pub fn plan(
     let until = now.before(delay);
     let set_back = now.after(SET_BACK) < progress.looked_at;
     let after = match set_back {
-        true => progress.decided_until.min(until),
+        // It is noticed a little later than it happens.
+        true => progress.decided_until.min(until.before(SET_BACK)),
         false => progress.decided_until,
     };
     let keep = usize::try_from(schedule.catch_up_max).unwrap_or(usize::MAX);
@@ -178,7 +179,8 @@ pub fn plan(
     let missed_until = runs
         .first()
         .map_or(missed_until, |first| just_before(*first));
-    if let Some(missed) = missed(times, after, missed_until) {
+    // Under a clock that was set back, what was missed has been told.
+    if let Some(missed) = missed(times, after, missed_until).filter(|_| !set_back) {
         let reason = match schedule.catch_up {
             CatchUp::Skip => Reason::CatchUpSkip,
             _ if until.since(missed.last) > schedule.catch_up_window.0 => Reason::CatchUpWindow,

@@ -53,7 +53,7 @@ impl Expression {
                 field(rest[3], 1, 12),
                 field(rest[4], 0, 6),
             ],
-            day_and_weekday: rest[2].contains('*') || rest[4].contains('*'),
+            day_and_weekday: rest[2] == "*" || rest[4] == "*",
             fixed: !stars,
         }
     }
