@@ -281,12 +281,12 @@ impl Keeper {
         let now = self.now();
         let ids: Vec<ScheduleId> = self.kept.keys().copied().collect();
         for id in ids {
-            self.set(id, now);
+            self.set(id);
         }
     }
 
     /// Winds a schedule up: when is it looked at next?
-    fn set(&mut self, id: ScheduleId, now: Timestamp) {
+    fn set(&mut self, id: ScheduleId) {
         let catalog = self.shared.catalog.load();
         let Some(kept) = self.kept.get_mut(&id) else {
             self.due.retain(|(_, other)| *other != id);
@@ -340,7 +340,7 @@ impl Keeper {
             let open = by_schedule.remove(id).unwrap_or_default();
             match self.kept.get(id) {
                 Some(kept) => steps.push(step(kept, &open, now)),
-                None => self.set(*id, now),
+                None => self.set(*id),
             }
         }
         let outcomes = self.shared.store.schedule_decide(&steps).await?;
@@ -358,7 +358,7 @@ impl Keeper {
                 }
                 Stepped::Conflict => self.read_again(step.schedule_id).await?,
             }
-            self.set(step.schedule_id, now);
+            self.set(step.schedule_id);
         }
         let waits = |fire: &&FireRow| fire.outcome == FireOutcome::Waiting;
         self.waiting
