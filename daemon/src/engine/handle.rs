@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::intake::{Admission, Intake};
@@ -32,7 +33,11 @@ pub(super) struct Shared {
     pub triggers: mpsc::Sender<Admission>,
     pub waiting_triggers: AtomicUsize,
     pub events: broadcast::Sender<EngineEvent>,
+    /// The ends of runs alone: whoever needs no more is not woken by every commit.
+    pub endings: broadcast::Sender<EngineEvent>,
     pub health: watch::Receiver<Health>,
+    /// Where everything runs that the conductor does not do itself.
+    pub runtime: Handle,
 }
 
 impl EngineHandle {
@@ -114,7 +119,7 @@ impl EngineHandle {
 
     /// Waits for the end of a run and says how it ended.
     pub async fn wait(&self, run: RunId) -> Result<Status, WaitError> {
-        let mut events = self.events();
+        let mut events = self.endings();
         loop {
             let (answer, status) = oneshot::channel();
             self.tell(Intake::Wait { run, answer });
@@ -163,6 +168,11 @@ impl EngineHandle {
     /// What is committed from now on. A receiver that lags loses wake-ups, not data.
     pub fn events(&self) -> broadcast::Receiver<EngineEvent> {
         self.0.events.subscribe()
+    }
+
+    /// The [`EngineEvent::Finished`] among them, under the same condition.
+    pub fn endings(&self) -> broadcast::Receiver<EngineEvent> {
+        self.0.endings.subscribe()
     }
 
     /// The runs in this engine's memory.

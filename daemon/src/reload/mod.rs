@@ -119,7 +119,7 @@ impl Reload {
             tracing::warn!(%error, "no file events; changes are found by the periodic scan");
         }
         let mut watch = watch.ok();
-        let mut ended = self.parts.engine.events();
+        let mut ended = self.parts.engine.endings();
         self.restore().await;
         loop {
             let writing = watch.as_ref().map(Watch::writing).unwrap_or_default();

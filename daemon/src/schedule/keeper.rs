@@ -278,7 +278,6 @@ impl Keeper {
     /// Winds every schedule up anew.
     fn set_all(&mut self) {
         self.due.clear();
-        let now = self.now();
         let ids: Vec<ScheduleId> = self.kept.keys().copied().collect();
         for id in ids {
             self.set(id);

@@ -391,6 +391,10 @@ macro_rules! store {
                 self.apply(batch).await
             }
 
+            fn commits_at_once(&self) -> usize {
+                Self::COMMITS_AT_ONCE
+            }
+
             async fn claim(
                 &self,
                 daemon: DaemonId,

@@ -3,6 +3,7 @@
 //! Every call runs in a task of its own: a caller that goes away leaves it to finish there, so no
 //! pooled connection is ever left inside a transaction. Statements for all databases are in `sql`.
 
+mod at_once;
 mod calls;
 mod dialect;
 mod schedule;
@@ -11,16 +12,19 @@ mod statements;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use tokio::runtime::Handle;
 
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
 use super::{Durability, StoreError};
+use at_once::commit_at_once;
 use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
 
 /// The oldest server on which this is tested to work, as `server_version_num` counts.
@@ -39,6 +43,10 @@ const SESSION: [(&str, &str); 2] = [
     ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "60s"),
 ];
+
+/// Commits with the same plans. A server keeps a plan that it made for tables that were nearly empty, and reads them
+/// whole, until their statistics are renewed, which takes minutes; a new store grows by thousands of rows meanwhile.
+const PLANS_KEPT: u64 = 256;
 
 /// The statements whose cost must not grow with history, for the test that reads their plans.
 #[doc(hidden)]
@@ -70,9 +78,16 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// Where the connections were opened: they are driven there, whoever calls.
+    runtime: Handle,
+    /// Commits so far.
+    commits: Arc<AtomicU64>,
 }
 
 impl PostgresStore {
+    /// One: what comes meanwhile is the next batch.
+    const COMMITS_AT_ONCE: usize = 1;
+
     /// Connects, and brings the tables up to date under the server's advisory lock. The tables live in
     /// the first schema of the search path (`?options[search_path]=…` in the URL chooses it).
     ///
@@ -113,7 +128,12 @@ impl PostgresStore {
             .run_direct(None, &mut *connection, false)
             .await
             .map_err(migration_fault)?;
-        Ok(Self { pool })
+        let runtime = Handle::current();
+        Ok(Self {
+            pool,
+            runtime,
+            commits: Arc::default(),
+        })
     }
 
     /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.
@@ -123,7 +143,7 @@ impl PostgresStore {
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
     {
         let pool = self.pool.clone();
-        let task = tokio::spawn(async move {
+        let task = self.runtime.spawn(async move {
             let mut connection = pool.acquire().await.map_err(fault)?;
             let result = work(&mut connection).await;
             if result.as_ref().is_err_and(Fault::spoils_connection) {
@@ -151,8 +171,17 @@ impl PostgresStore {
     /// Commits a batch.
     async fn apply(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
         let batch = Batch::new(&batch, Shape::Object)?;
+        let plan_anew = self.commits.fetch_add(1, Relaxed) % PLANS_KEPT == PLANS_KEPT - 1;
         self.run(move |connection| {
-            Box::pin(async move { commit(&mut PgDialect { connection }, &batch).await })
+            Box::pin(async move {
+                if plan_anew {
+                    step(connection, "discard plans").await?;
+                }
+                match commit_at_once(connection, &batch).await? {
+                    Some(outcomes) => Ok(outcomes),
+                    None => commit(&mut PgDialect { connection }, &batch).await,
+                }
+            })
         })
         .await
     }

@@ -7,8 +7,10 @@ mod calls;
 mod commit;
 mod committer;
 mod dialect;
+mod put;
 mod schedule;
 mod state;
+mod statements;
 mod writer;
 
 use std::path::Path;
@@ -68,7 +70,8 @@ const MMAP: &str = "0";
 #[doc(hidden)]
 pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("claim", dialect::CLAIM),
-    ("fence", commit::FENCE),
+    ("fence", statements::FENCE),
+    ("step of a known run", statements::MOVE_KNOWN),
     ("runs", super::sql::RUNS),
     ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
     ("runs in a status", super::sql::RUNS_IN_STATUS),
@@ -97,6 +100,9 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Those that wait are one transaction, so that each is only the way to the thread and back.
+    const COMMITS_AT_ONCE: usize = 8;
+
     /// Opens the file, makes it (readable by its owner only) if it is absent, and brings its tables
     /// up to date.
     ///
