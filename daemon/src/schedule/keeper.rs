@@ -117,7 +117,7 @@ impl Keeper {
                 tracing::warn!(%error, "schedules: the store does not answer; it is asked again");
                 self.now().after(RETRY)
             });
-            wake = self.sleep(&stop, &mut ended).await;
+            wake = self.next_wake(&stop, &mut ended).await;
         }
     }
 
@@ -140,7 +140,7 @@ impl Keeper {
         self.decide_due().await
     }
 
-    async fn sleep(
+    async fn next_wake(
         &mut self,
         stop: &CancellationToken,
         ended: &mut broadcast::Receiver<EngineEvent>,
