@@ -193,9 +193,9 @@ pub async fn a_time_has_one_fire_and_a_backfill_takes_only_what_did_not_run(worl
         .await
         .unwrap();
     let (ran, skipped) = (fire(&schedule, 50), fire(&schedule, 60));
-    let decided =
-        store.schedule_decide(&[step(&schedule, 100, vec![ran.clone(), skipped.clone()])]);
-    assert_eq!(decided.await.unwrap(), [Stepped::Decided(vec![true, true])]);
+    let first = step(&schedule, 100, vec![ran.clone(), skipped.clone()]);
+    let decided = store.schedule_decide(&[first]).await.unwrap();
+    assert_eq!(decided, [Stepped::Decided(vec![true, true])]);
     schedule.turn += 1;
     let settle = |fire: &FireRow, from, outcome| Settled {
         fire_id: fire.fire_id,
