@@ -35,6 +35,15 @@ impl Timestamp {
         )
     }
 
+    /// This instant moved into the past; stops at the beginning of representable time.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -84,6 +93,9 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Returns at or after `time`, at once if it has passed.
     async fn wait_until(&self, time: Timestamp);
+    /// Returns when so much time has passed, whatever became of the clock meanwhile; sooner perhaps if it was set
+    /// back.
+    async fn wait_for(&self, time: Duration);
 }
 
 /// The machine's clock.
@@ -109,6 +121,10 @@ impl Clock for SystemClock {
             tokio::time::sleep(left.min(LOOK_AGAIN)).await;
         }
     }
+
+    async fn wait_for(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
 }
 
 /// A clock that moves only when told to; clones share the time. For tests and simulations.
@@ -125,6 +141,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now = now.after(by));
     }
+
+    /// Sets the clock, back too, as somebody may do with a machine's.
+    pub fn set(&self, to: Timestamp) {
+        self.0.send_replace(to);
+    }
 }
 
 #[async_trait::async_trait]
@@ -136,6 +157,16 @@ impl Clock for ManualClock {
     async fn wait_until(&self, time: Timestamp) {
         // The sender lives in `self`, so waiting cannot end before the time has come.
         let _ = self.0.subscribe().wait_for(|now| *now >= time).await;
+    }
+
+    async fn wait_for(&self, time: Duration) {
+        let start = self.now();
+        let over = start.after(time);
+        let _ = self
+            .0
+            .subscribe()
+            .wait_for(|now| *now >= over || *now < start)
+            .await;
     }
 }
 

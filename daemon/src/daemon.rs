@@ -20,6 +20,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::engine::EngineHandle;
 use crate::reload::{Reload, Versions};
+use crate::schedule::{Keeper, ScheduleParts};
 use crate::store::StoreError;
 
 mod lock;
@@ -94,7 +95,9 @@ fn process(holder: Option<u32>) -> String {
 /// How much of a daemon is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it: files are followed, and runs are carried out.
+    /// All of it: files are followed, schedules fire, and runs are carried out.
+    Service,
+    /// For one run: files are followed, and runs are carried out, but schedules are left for the daemon.
     Whole,
     /// Files are followed; runs are accepted, and left for the next daemon.
     Files,
@@ -115,6 +118,8 @@ pub struct Daemon {
     stop: CancellationToken,
     reload: Option<JoinHandle<()>>,
     settled: watch::Receiver<bool>,
+    /// What keeps schedules, how to stop it, and whether it has taken in what the files say.
+    keeper: Option<(JoinHandle<()>, CancellationToken, watch::Receiver<bool>)>,
     drain: Duration,
     /// Held to the end.
     _lock: StateLock,
@@ -158,7 +163,7 @@ impl Daemon {
             // Where nothing listens, nothing of ours is to be reached.
             address.iter().map(SocketAddr::port).collect(),
         )?;
-        if extent == Extent::Whole {
+        if matches!(extent, Extent::Service | Extent::Whole) {
             wiring::strangers(&broker).await?;
         }
         let sandbox = Arc::new(wiring::sandbox(&settings, &state, broker)?);
@@ -167,6 +172,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions, extent)?;
+        let (swapped, changed) = watch::channel(0);
         let (reload, settled) = Reload::new(wiring::reload(
             &settings,
             (&secrets, &people),
@@ -174,7 +180,21 @@ impl Daemon {
             &engine,
             &versions,
             &catalog,
+            swapped,
         ));
+        let parts = ScheduleParts {
+            store: Arc::clone(&store),
+            engine: engine.clone(),
+            clock: Arc::clone(&clock),
+            catalog: Arc::clone(&catalog),
+            changed,
+            per_workflow: settings.limits.schedules,
+        };
+        let (keeper, schedules, synced) = Keeper::new(parts, extent == Extent::Service);
+        let keeper = matches!(extent, Extent::Service | Extent::Files).then(|| {
+            let stop = CancellationToken::new();
+            (tokio::spawn(keeper.run(stop.clone())), stop, synced)
+        });
         let follows = extent != Extent::Records;
         let reload = follows.then(|| tokio::spawn(reload.run(stop.clone())));
         let router = api::router(ApiState {
@@ -185,6 +205,7 @@ impl Daemon {
             flows: settings.paths.flows.clone(),
             store,
             versions,
+            schedules,
             secrets,
             kv_quota: wiring::kv_quota(&settings),
             clock,
@@ -201,6 +222,7 @@ impl Daemon {
             stop,
             reload,
             settled,
+            keeper,
             drain: settings.engine.drain.0,
             state,
             _lock: lock,
@@ -220,6 +242,9 @@ impl Daemon {
         }
         // The loop that would say so ends only with the daemon.
         let _ = self.settled.clone().wait_for(|settled| *settled).await;
+        if let Some((_, _, synced)) = &self.keeper {
+            let _ = synced.clone().wait_for(|synced| *synced).await;
+        }
     }
 
     /// Where the API listens, if it does.
@@ -263,6 +288,12 @@ impl Daemon {
     /// Takes no new work, lets running attempts finish within the drain time, and ends. Until the
     /// last attempt has ended the API still answers.
     pub async fn stop(self) {
+        if let Some((keeper, stop, _)) = self.keeper {
+            stop.cancel();
+            if let Err(error) = keeper.await {
+                tracing::error!(%error, "the loop of the schedules ended badly");
+            }
+        }
         let drained = self.engine.drain(self.drain).await;
         tracing::info!(
             released = drained.released,

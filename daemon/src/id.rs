@@ -99,6 +99,10 @@ ulid_ids! {
     TokenId = "token id";
     /// A line of the audit log.
     AuditId = "audit id";
+    /// A schedule's identity across its edits.
+    ScheduleId = "schedule id";
+    /// One recorded time of a schedule, or a span of missed ones.
+    FireId = "fire id";
 }
 
 impl DeadLetterId {

@@ -21,6 +21,7 @@ pub mod bindings;
 pub mod broker;
 pub mod config;
 pub mod sandbox;
+pub mod schedule;
 pub mod store;
 pub mod telemetry;
 // Level 3: decisions over effects.

@@ -32,6 +32,8 @@ mod losses;
 mod mariadb_only;
 #[path = "store_conformance/plans.rs"]
 mod plans;
+#[path = "store_conformance/schedules.rs"]
+mod schedules;
 #[path = "store_conformance/schema.rs"]
 mod schema;
 #[path = "store_conformance/secrets.rs"]
@@ -155,6 +157,11 @@ promises! {
         departments_and_positions_that_go_leave_their_members,
         the_audit_log_comes_newest_first_with_its_filters,
         organizations_are_named_once;
+    schedules:
+        a_schedule_is_written_only_over_what_was_read,
+        of_several_who_decide_one_does,
+        a_time_has_one_fire_and_a_backfill_takes_only_what_did_not_run,
+        the_history_of_a_schedule_comes_page_by_page_and_ends_after_a_quarter;
     lists:
         runs_come_page_by_page_newest_first,
         filters_of_runs_hold_together,

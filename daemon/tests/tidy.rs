@@ -30,6 +30,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("telemetry", 2),
     ("access", 3),
     ("engine", 3),
+    ("schedule", 3),
     ("api", 4),
     ("dashboard", 4),
     ("reload", 4),
@@ -57,6 +58,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("sandbox", "bindings"),
     // Key-value state is a table.
     ("broker", "store"),
+    // When a time has come, a run is started.
+    ("schedule", "engine"),
     // A run's tree is drawn from its version, which `reload` makes from the store.
     ("api", "reload"),
     // Commands start the daemon in their own process when none runs.

@@ -17,6 +17,7 @@ mod problem;
 mod roles;
 mod routes;
 mod runs;
+mod schedules;
 mod secrets;
 mod socket;
 mod tasks;
@@ -48,6 +49,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::engine::EngineHandle;
 use crate::reload::Versions;
+use crate::schedule::Schedules;
 use crate::store::Store;
 
 /// What the handlers work on.
@@ -67,6 +69,8 @@ pub struct ApiState {
     pub store: Arc<dyn Store>,
     /// What recorded runs were compiled from.
     pub versions: Arc<Versions>,
+    /// When what is live starts by itself.
+    pub schedules: Schedules,
     /// What is secret, of which only names are shown.
     pub secrets: Arc<Secrets>,
     /// What the key-value state of a workflow may take.

@@ -92,6 +92,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// 412: it is not what the caller saw.
+    pub fn precondition_failed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "changed", message)
+    }
+
     /// 422: well-formed, and not acceptable; every mistake is listed.
     pub fn unacceptable(
         code: &'static str,

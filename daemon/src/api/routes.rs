@@ -14,8 +14,8 @@ use super::authorize::{Authorized, AuthorizedFirst, Door, Permission};
 use super::json::BODY_BYTES_MAX;
 use super::problem::ApiError;
 use super::{
-    ApiState, audit, auth, dead_letters, edge, events, kv, places, roles, runs, secrets, tasks,
-    tokens, users, workflows,
+    ApiState, audit, auth, dead_letters, edge, events, kv, places, roles, runs, schedules, secrets,
+    tasks, tokens, users, workflows,
 };
 
 /// One line of the table.
@@ -69,6 +69,7 @@ const TABLES: &[fn(Routes) -> Routes] = &[
     workflows::table,
     runs::table,
     dead_letters::table,
+    schedules::table,
     tasks::table,
     events::table,
     secrets::table,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::id::{DeadLetterId, RunId, SecretName, TaskName, WorkflowName};
+use crate::id::{DeadLetterId, RunId, ScheduleName, SecretName, TaskName, WorkflowName};
 use crate::run::status::Status;
 use crate::units::Span;
 
@@ -76,6 +76,9 @@ pub enum Command {
     Rerun(RerunArguments),
     /// List what failed for good and waits for somebody, and repeat or dismiss it.
     DeadLetters(DeadLetterArguments),
+    /// See when workflows start by themselves, why they did or did not, and change it.
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// List secrets by name, and set, delete or re-encrypt those in the store.
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -189,6 +192,155 @@ pub struct DeadLetterFilter {
     /// Every open entry.
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// List schedules with their next time.
+    List {
+        /// Only of this workflow.
+        #[arg(long)]
+        workflow: Option<WorkflowName>,
+    },
+    /// Show a schedule.
+    Show {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+    },
+    /// Make a schedule, which fires from now on.
+    Create(ScheduleCreateArguments),
+    /// Change some of what a schedule says; new times count from now on.
+    Update(ScheduleUpdateArguments),
+    /// Remove a schedule; its history stays.
+    Delete {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+    },
+    /// Let a schedule fire no more for now.
+    Pause {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+    },
+    /// Let a paused schedule fire again, from now on.
+    Resume {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+    },
+    /// Show the next times.
+    Preview {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+        /// How many.
+        #[arg(short, default_value_t = 10, value_parser = page(100))]
+        n: u32,
+    },
+    /// Show what became of its times, newest first: what ran, and what did not and why.
+    Fires {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_parser = page(200))]
+        limit: u32,
+    },
+    /// Run times of the past that have not run.
+    Backfill {
+        /// The schedule: its id, or WORKFLOW/NAME.
+        schedule: String,
+        /// The first time: 2026-03-01, 2026-03-01T09:00 (in its zone) or 2026-03-01T09:00:00Z.
+        #[arg(long)]
+        from: String,
+        /// The last time.
+        #[arg(long)]
+        to: String,
+        /// Only say which times would run.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print every decision that the daemon would make for the schedules of a file. Needs no daemon.
+    Simulate(SimulateArguments),
+}
+
+/// What a schedule says, key by key as in a file.
+#[derive(Debug, Args)]
+pub struct ScheduleKeys {
+    /// 5 fields, 6 with seconds first, or @daily and its kin.
+    #[arg(long)]
+    pub cron: Option<String>,
+    /// An IANA zone, e.g. Asia/Seoul.
+    #[arg(long)]
+    pub timezone: Option<String>,
+    /// What becomes of times that were missed: skip, latest or all.
+    #[arg(long)]
+    pub catch_up: Option<String>,
+    /// Times missed longer ago are not caught up: 12h, 31d.
+    #[arg(long, value_name = "TIME")]
+    pub catch_up_window: Option<Span>,
+    /// Only the latest so many are caught up.
+    #[arg(long, value_name = "COUNT")]
+    pub catch_up_max: Option<u32>,
+    /// What becomes of a time while a run is active: skip, queue, allow or cancel-previous.
+    #[arg(long)]
+    pub overlap: Option<String>,
+    /// It fires later by a part of this, the same each time.
+    #[arg(long, value_name = "TIME")]
+    pub jitter: Option<Span>,
+    /// No time before this counts.
+    #[arg(long, value_name = "WHEN")]
+    pub start: Option<String>,
+    /// No time from this on counts.
+    #[arg(long, value_name = "WHEN")]
+    pub end: Option<String>,
+    /// An input of its runs; the value is JSON, or else text.
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub inputs: Vec<String>,
+    /// Overrides of task inputs: JSON, by task name.
+    #[arg(long, value_name = "JSON")]
+    pub overrides: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleCreateArguments {
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// The schedule's name.
+    pub name: ScheduleName,
+    #[command(flatten)]
+    pub keys: ScheduleKeys,
+    /// It does not fire until it is resumed.
+    #[arg(long)]
+    pub paused: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleUpdateArguments {
+    /// The schedule: its id, or WORKFLOW/NAME.
+    pub schedule: String,
+    #[command(flatten)]
+    pub keys: ScheduleKeys,
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArguments {
+    /// The workflow file, or a workflow's name: its file in the flows folder.
+    pub file: PathBuf,
+    /// Only this schedule.
+    #[arg(long)]
+    pub schedule: Option<ScheduleName>,
+    /// From here: 2026-03-01, 2026-03-01T09:00 (in the schedule's zone) or 2026-03-01T09:00:00Z.
+    #[arg(long)]
+    pub from: String,
+    /// To here.
+    #[arg(long)]
+    pub to: String,
+    /// No daemon runs in this span; may be written several times.
+    #[arg(long, value_name = "A..B")]
+    pub down: Vec<String>,
+    /// How long each run takes.
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub run_time: Span,
+    /// At most so many decisions of each schedule.
+    #[arg(long, default_value_t = 1_000, value_parser = page(100_000))]
+    pub limit: u32,
 }
 
 #[derive(Debug, Subcommand)]

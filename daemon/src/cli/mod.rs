@@ -16,8 +16,10 @@ mod people_args;
 mod print;
 mod remote;
 mod runs;
+mod schedules;
 mod secrets;
 mod serve;
+mod simulate;
 mod tokens;
 
 pub use exit::Exit;
@@ -29,7 +31,10 @@ use clap::Parser;
 use crate::config::{self, Loaded};
 use crate::daemon::Extent;
 use crate::diagnostic;
-use args::{Arguments, Command, DeadLetterArguments, RunArguments, RunCommand, SecretCommand};
+use args::{
+    Arguments, Command, DeadLetterArguments, RunArguments, RunCommand, ScheduleCommand,
+    SecretCommand,
+};
 
 /// Parses the process's arguments, runs the command and says how it went.
 pub fn main() -> Exit {
@@ -97,6 +102,9 @@ async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
         }
         Command::CompileModule(orders) => return compile_module::compile_module(&orders),
         Command::Schema => return print::value(&crate::workflow::schema::json_schema()),
+        Command::Schedule(ScheduleCommand::Simulate(orders)) => {
+            simulate::simulate(&settings, &orders, json)
+        }
         Command::Secret(SecretCommand::Key) => return secrets::key(json),
         Command::Secret(SecretCommand::Set { misplaced, .. }) if !misplaced.is_empty() => {
             return secrets::misplaced();
@@ -140,7 +148,9 @@ fn extent(command: &Command) -> Extent {
         Command::Logs(arguments) if !arguments.follow => Extent::Records,
         Command::Run(arguments) if arguments.detach => Extent::Files,
         Command::Rerun(arguments) if arguments.detach => Extent::Files,
-        Command::Tasks | Command::Workflows | Command::Secret(_) => Extent::Files,
+        Command::Tasks | Command::Workflows | Command::Secret(_) | Command::Schedule(_) => {
+            Extent::Files
+        }
         // The others, as far as they come here, begin something and see it through.
         _ => Extent::Whole,
     }

@@ -6,7 +6,7 @@ use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArgumen
 use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::print;
-use super::{dead_letters, follow, kv, people, secrets, tokens};
+use super::{dead_letters, follow, kv, people, schedules, secrets, tokens};
 use crate::diagnostic::shown;
 use crate::id::WorkflowName;
 
@@ -51,6 +51,7 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
         Command::DeadLetters(arguments) => {
             dead_letters::dispatch(client, arguments.command, &arguments.list, json).await
         }
+        Command::Schedule(command) => schedules::dispatch(client, command, json).await,
         Command::Kv(command) => kv::dispatch(client, command, json).await,
         Command::User(command) => people::user(client, command, json).await,
         Command::Role(command) => people::role(client, command, json).await,
@@ -73,7 +74,7 @@ pub(super) fn said(json: bool, answer: &Value, text: &str) -> Exit {
 }
 
 /// `NAME=VALUE` pairs as an object; a value that is JSON is taken as such.
-fn inputs(pairs: &[String]) -> Result<Value, CliError> {
+pub(super) fn inputs(pairs: &[String]) -> Result<Value, CliError> {
     let mut inputs = Map::new();
     for pair in pairs {
         let (name, value) = pair.split_once('=').ok_or_else(|| {

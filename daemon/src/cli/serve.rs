@@ -42,7 +42,7 @@ pub async fn serve(
         () = orders.received() => return Exit::Ok,
     };
     let daemon = match lock {
-        Ok(lock) => Daemon::start(settings, environment, lock, Extent::Whole).await,
+        Ok(lock) => Daemon::start(settings, environment, lock, Extent::Service).await,
         Err(error) => Err(error),
     };
     let daemon = match daemon {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::{Extent, StartError};
 use crate::access::{Access, AccessError, AccessSettings};
@@ -281,6 +282,7 @@ pub(super) fn reload(
     engine: &EngineHandle,
     versions: &Arc<Versions>,
     catalog: &Arc<ArcSwap<Catalog>>,
+    swapped: watch::Sender<u64>,
 ) -> ReloadParts {
     let (store, sandbox, clock) = shared;
     ReloadParts {
@@ -303,6 +305,7 @@ pub(super) fn reload(
         clock: Arc::clone(clock),
         versions: Arc::clone(versions),
         catalog: Arc::clone(catalog),
+        swapped,
     }
 }
 
@@ -318,7 +321,7 @@ pub(super) fn engine(
     let numbers = engine::Settings {
         // Without room for a run, none is claimed, and a new one is kept for the next daemon.
         active_runs: match extent {
-            Extent::Whole => numbers.active_runs,
+            Extent::Service | Extent::Whole => numbers.active_runs,
             Extent::Files | Extent::Records => 0,
         },
         instance: instance(&settings.paths.state),

@@ -44,6 +44,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod testing_control;
 #[cfg(test)]
+mod testing_schedules;
+#[cfg(test)]
 mod testing_store;
 #[cfg(test)]
 mod tests;

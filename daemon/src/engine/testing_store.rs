@@ -522,6 +522,6 @@ impl StateStore for FakeStore {
     }
 }
 
-fn unused() -> StoreError {
+pub(super) fn unused() -> StoreError {
     StoreError::Corrupt("the engine does not ask for this".into())
 }

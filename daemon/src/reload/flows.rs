@@ -315,7 +315,6 @@ pub fn compile(
         Some(workflow) => {
             let refused = unsupported(source, &workflow);
             if refused.is_empty() {
-                diagnostics.extend(idle(source, &workflow));
                 return Ok((workflow, diagnostics));
             }
             diagnostics.extend(refused);
@@ -349,22 +348,6 @@ fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> 
         refuse("[[on]]", "`[[on]]`");
     }
     found
-}
-
-/// What can be left unheeded without a run doing something else than the file says.
-fn idle(source: &WorkflowSource, workflow: &Workflow) -> Option<Diagnostic> {
-    let found = (!workflow.schedules.is_empty()).then(|| {
-        at(
-            source,
-            "[[schedule]]",
-            "schedules do not fire in this version of the daemon".to_owned(),
-            "start its runs with `flowweaver run`, from cron for example",
-        )
-    });
-    found.map(|remark| Diagnostic {
-        severity: Severity::Warning,
-        ..remark
-    })
 }
 
 fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Diagnostic {

@@ -79,6 +79,8 @@ pub struct ReloadParts {
     pub versions: Arc<Versions>,
     /// What is swapped.
     pub catalog: Arc<ArcSwap<Catalog>>,
+    /// Counts the swaps, and the first look even if there was nothing to swap.
+    pub swapped: signal::Sender<u64>,
 }
 
 /// The reload loop's state: what is known of each file.
@@ -144,9 +146,15 @@ impl Reload {
         self.scan_flows(writing).await;
         let changed = self.compile_flows(&modules_changed).await;
         self.remove_vanished().await;
-        if changed || !self.same_as_live() {
+        let another = changed || !self.same_as_live();
+        if another {
             self.parts.catalog.store(Arc::new(self.draft.clone()));
         }
+        self.parts.swapped.send_if_modified(|swaps| {
+            let news = another || *swaps == 0;
+            *swaps += u64::from(news);
+            news
+        });
         let compiling = self
             .draft
             .problems

@@ -15,9 +15,12 @@ mod control_calls;
 pub mod mariadb;
 pub mod postgres;
 pub mod rows;
+pub mod schedule;
+mod schedule_calls;
 mod sql;
 mod sql_access;
 mod sql_control;
+mod sql_schedule;
 mod sql_state;
 pub mod sqlite;
 mod state;
@@ -26,6 +29,7 @@ mod text;
 
 pub use access::AccessStore;
 pub use control::ControlStore;
+pub use schedule::ScheduleStore;
 pub use state::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore};
 
 use std::path::Path;
@@ -140,7 +144,7 @@ pub enum CommitOutcome {
 /// A driver. Every write is one transaction; a call that returns an error other than
 /// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
 #[async_trait]
-pub trait Store: StateStore + ControlStore {
+pub trait Store: StateStore + ControlStore + ScheduleStore {
     /// Writes all transitions in one durable transaction, each only if its fence holds, and
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.

@@ -26,6 +26,7 @@ mod link;
 pub mod model;
 pub(crate) mod report;
 mod scan;
+pub mod schedule;
 pub mod schema;
 mod source;
 mod template;
@@ -38,7 +39,7 @@ mod wiring;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, schedules};
 pub use environment::Environment;
 pub use model::Workflow;
 pub(crate) use source::parse as parse_toml;

@@ -111,6 +111,20 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
         "workflow_run",
         "workflow_run_id",
     ),
+    ("schedule", "workflow_id", "workflow", "workflow_id"),
+    (
+        "schedule",
+        "organization_id",
+        "organization",
+        "organization_id",
+    ),
+    ("schedule_fire", "schedule_id", "schedule", "schedule_id"),
+    (
+        "schedule_fire",
+        "workflow_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
     (
         "run_command",
         "workflow_run_id",

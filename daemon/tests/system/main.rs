@@ -34,5 +34,6 @@ mod knowledge;
 mod letting_go;
 mod limits;
 mod reload;
+mod schedules;
 mod secrets;
 mod state;

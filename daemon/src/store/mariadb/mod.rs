@@ -10,6 +10,7 @@ mod control;
 mod dialect;
 mod migrate;
 mod query;
+mod schedule;
 mod session;
 mod state;
 mod statements;

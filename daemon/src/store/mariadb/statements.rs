@@ -293,3 +293,14 @@ where "organization_id" = $1 and "workflow_name" = $2
   and ("expires_at" is null or "expires_at" > $6)
 order by "key" limit $7"#;
 }
+
+/// The statements of `store::sql_schedule`, with those that MariaDB needs otherwise: it deletes from no table that it
+/// reads in a subquery with a limit.
+pub(super) mod schedule {
+    pub(in crate::store) use crate::store::sql_schedule::*;
+
+    /// Removes some of a schedule's oldest history, from before $2.
+    pub(in crate::store) const FIRES_FORGET: &str = r#"
+delete from "schedule_fire" where "schedule_id" = $1 and "nominal_at" < $2 and "open" = 0
+order by "nominal_at" limit 10"#;
+}

@@ -8,6 +8,7 @@ mod at_once;
 mod calls;
 mod control;
 mod dialect;
+mod schedule;
 mod state;
 mod statements;
 

@@ -10,6 +10,7 @@ mod committer;
 mod control;
 mod dialect;
 mod put;
+mod schedule;
 mod state;
 mod statements;
 mod writer;
