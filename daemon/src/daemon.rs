@@ -37,6 +37,17 @@ pub enum StartError {
         /// The process that works there, if it says so.
         holder: Option<u32>,
     },
+    /// Another process works with the store's file.
+    #[error(
+        "{} is in use by {}: a store in a file serves one daemon; several share one in PostgreSQL or MariaDB",
+        path.display(), process(*holder)
+    )]
+    StoreLocked {
+        /// The store's file.
+        path: PathBuf,
+        /// The process that has it, if it says so.
+        holder: Option<u32>,
+    },
     /// The state folder cannot be made or used.
     #[error("{}: {cause}", path.display())]
     State {
@@ -96,7 +107,7 @@ pub struct Daemon {
     settled: watch::Receiver<bool>,
     drain: Duration,
     /// Held to the end.
-    _lock: StateLock,
+    _locks: (StateLock, Option<lock::StoreLock>),
 }
 
 impl Daemon {
@@ -119,6 +130,7 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let state = settings.paths.state.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store_lock = wiring::store_lock(&settings)?;
         let store = wiring::store(&settings).await?;
         let secrets = wiring::secrets(&settings, &environment)?
             .with_table(Arc::clone(&store), Arc::clone(&clock));
@@ -163,7 +175,7 @@ impl Daemon {
             settled,
             drain: settings.engine.drain.0,
             state,
-            _lock: lock,
+            _locks: (lock, store_lock),
         })
     }
 

@@ -5,6 +5,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::expect_used,
     reason = "tests"
 )]
 
@@ -26,8 +28,14 @@ use flowweaver::workflow::environment::{Environment, ModuleDescription, ModuleFa
 use flowweaver::workflow::{Workflow, WorkflowSource, compile};
 use serde_json::{Value, json};
 
+#[path = "engine/cuts.rs"]
+mod cuts;
 #[path = "fresh/mod.rs"]
 mod fresh;
+#[path = "oracle/mod.rs"]
+mod oracle;
+#[path = "engine/proxy.rs"]
+mod proxy;
 
 /// One test a promise and store.
 macro_rules! promises {
@@ -59,6 +67,29 @@ promises! {
     many_runs_at_once_share_commits_and_all_end,
     a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
     commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+}
+
+/// One test a promise and server: what a file has instead of messages is in `engine::tests_points`.
+macro_rules! on_servers {
+    ($($promise:ident),* $(,)?) => {
+        mod cut_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::postgres(crate::cuts::$promise).await;
+            })*
+        }
+        mod cut_mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::mariadb(crate::cuts::$promise).await;
+            })*
+        }
+    };
+}
+
+on_servers! {
+    a_connection_that_is_cut_at_any_message_loses_nothing_and_repeats_nothing,
+    a_process_that_dies_at_any_message_is_continued_by_the_next,
 }
 
 /// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.

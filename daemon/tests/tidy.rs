@@ -50,6 +50,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("broker", "bindings"),
     // What an address or a database's URL must look like, its broker knows.
     ("config", "broker"),
+    // How long a daemon counts as alive by default, the store knows.
+    ("config", "store"),
     // How lines look is a setting.
     ("telemetry", "config"),
     // A guest's Store data holds what the brokers own.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
+use super::lock::StoreLock;
 use super::{Extent, StartError};
 use crate::broker::Broker;
 use crate::broker::http::address::Network;
@@ -28,6 +29,8 @@ use crate::workflow::grant::SqlMode;
 
 /// The default store's file in the state folder.
 const STORE_NAME: &str = "flowweaver.db";
+/// The file in the state folder that names the installation.
+const INSTANCE_NAME: &str = "instance";
 /// The folder of compiled modules in the state folder.
 const COMPILED_NAME: &str = "compiled";
 
@@ -46,7 +49,22 @@ pub(super) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, StartEr
         config::Durability::Full => Durability::Full,
         config::Durability::Normal => Durability::Normal,
     };
-    Ok(store::open(&store_url(settings), durability).await?)
+    let lease = settings.engine.lease.0;
+    Ok(store::open_as(&store_url(settings), durability, lease).await?)
+}
+
+/// Takes the store's file for this process, where the store is one.
+pub(super) fn store_lock(settings: &Settings) -> Result<Option<StoreLock>, StartError> {
+    match config::sqlite_path(&store_url(settings)) {
+        Some(file) => StoreLock::take(file, &settings.paths.state),
+        None => Ok(None),
+    }
+}
+
+/// Whether this daemon turns files into versions. With a store in a file there is no other who could.
+fn publishes(settings: &Settings) -> bool {
+    let is_file = config::sqlite_path(&store_url(settings)).is_some();
+    settings.reload.publish.unwrap_or(is_file)
 }
 
 /// Reads the secrets from everywhere they may be.
@@ -238,6 +256,8 @@ pub(super) fn reload(
         flows: settings.paths.flows.clone(),
         tasks: settings.paths.tasks.clone(),
         removal_grace: settings.reload.removal_grace.0,
+        publish: publishes(settings),
+        shared: config::sqlite_path(&store_url(settings)).is_none(),
         module_bytes_max: settings.limits.module.0,
         ceilings: ceilings(settings),
         vars: settings
@@ -272,6 +292,7 @@ pub(super) fn engine(
             Extent::Files | Extent::Records => 0,
         },
         instance: instance(&settings.paths.state),
+        heartbeat: settings.engine.lease.0 / engine::BEATS_A_LEASE,
         slots: usize::try_from(settings.engine.slots).unwrap_or(usize::MAX),
         queue: usize::try_from(settings.engine.queue).unwrap_or(usize::MAX),
         ..numbers
@@ -290,14 +311,36 @@ pub(super) fn engine(
     .start()
 }
 
-/// The state folder is what makes an installation: whoever holds its lock is its only process.
+/// The state folder is what makes an installation: whoever holds its lock is its only process. It has a name of
+/// its own, because machines made from one image have the same paths, and the host's, because they may have the
+/// same files, too.
 fn instance(state: &Path) -> String {
-    let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
     let host = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned();
-    format!("{host}:{}", path.display())
+    match instance_name(&state.join(INSTANCE_NAME)) {
+        Ok(name) => format!("{host}:{name}"),
+        Err(error) => {
+            tracing::warn!(%error, "the state folder's name cannot be kept; its path is used");
+            let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+            format!("{host}:{}", path.display())
+        }
+    }
+}
+
+/// The name in the file, which is made at the first start.
+fn instance_name(file: &Path) -> std::io::Result<String> {
+    match std::fs::read_to_string(file) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let name = format!("{:016x}", rand::random::<u64>());
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("{name}\n"))?;
+    std::fs::rename(beside, file)?;
+    Ok(name)
 }
 
 fn lost_or_late(error: reload::VersionError) -> engine::VersionError {

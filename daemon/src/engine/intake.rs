@@ -40,6 +40,8 @@ pub(super) enum Intake {
     Claimed(Result<(Vec<ClaimedRun>, Vec<CommandRow>), StoreError>),
     /// The store took a sign of life.
     Beat(Result<(), StoreError>),
+    /// Another daemon tells that runs or orders wait.
+    Heard,
     /// Durable orders.
     Orders(Vec<CommandRow>),
     /// A run could not be read; it is tried again.

@@ -126,7 +126,7 @@ async fn what_the_url_asks_for_does_not_change_how_the_store_speaks() {
             .await
             .unwrap();
         let raw = raw_mariadb(url.split('?').next().unwrap()).await;
-        let world = World { store, raw };
+        let world = World { url, store, raw };
         let owner = world.daemon("기계").await;
         let run = world.run("flow", Some(owner)).await;
         let mut transition = update(run.run_id, 1, 1, Status::Running);

@@ -91,6 +91,7 @@ impl Raw {
 
 #[derive(Clone)]
 pub struct World {
+    pub url: String,
     pub store: Arc<dyn Store>,
     pub raw: Raw,
 }
@@ -105,7 +106,7 @@ pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(promise: Promise
             .await
             .unwrap();
         let raw = Raw::Sqlite(sqlx::SqlitePool::connect_with(options).await.unwrap());
-        keep(promise, World { store, raw }).await;
+        keep(promise, World { url, store, raw }).await;
     })
     .await;
 }
@@ -116,7 +117,7 @@ pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(promise: Promi
             .await
             .unwrap();
         let raw = Raw::Postgres(sqlx::PgPool::connect(&url).await.unwrap());
-        keep(promise, World { store, raw }).await;
+        keep(promise, World { url, store, raw }).await;
     })
     .await;
 }
@@ -127,7 +128,7 @@ pub async fn on_mariadb<F: Future<Output = ()> + Send + 'static>(promise: Promis
             .await
             .unwrap();
         let raw = raw_mariadb(&url).await;
-        keep(promise, World { store, raw }).await;
+        keep(promise, World { url, store, raw }).await;
     })
     .await;
 }

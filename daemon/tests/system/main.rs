@@ -14,6 +14,8 @@
 #[path = "../guests/mod.rs"]
 #[allow(dead_code, reason = "other tests' guests use the rest")]
 mod guests;
+#[path = "../oracle/mod.rs"]
+mod oracle;
 mod rig;
 mod world;
 
@@ -24,11 +26,18 @@ mod canary_search;
 mod command_line;
 mod databases;
 mod defects;
+mod disk;
 mod durability;
+mod effects;
+mod fleet;
 mod flows;
+mod kills;
 mod knowledge;
 mod letting_go;
 mod limits;
+mod many;
 mod reload;
 mod secrets;
+mod servers;
 mod state;
+mod zombies;

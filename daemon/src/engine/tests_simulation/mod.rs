@@ -38,6 +38,10 @@ const STORM: usize = 250;
 const CALM: usize = 20_000;
 const RUNS: usize = 12;
 const DAEMONS: usize = 3;
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
+/// Keeps the draws of jumps apart from the storm's.
+const JUMPS: u64 = 0x6a75_6d70;
 
 /// What may happen, in percent of the rounds.
 struct Weather {
@@ -221,6 +225,10 @@ struct World {
     triggers: usize,
     /// Whether nothing is to be killed, frozen, lost or cancelled.
     calm: bool,
+    /// Where the clock is set back and forward, draws of its own, so that a seed's storm is the same without.
+    jumps: Option<StdRng>,
+    /// How often it may still be set back: what waits for a time waits an hour longer each.
+    backs: u32,
 }
 
 fn drawn_workflow(
@@ -302,6 +310,8 @@ impl World {
             daemons: Vec::new(),
             acknowledged: Arc::default(),
             triggers: 0,
+            jumps: None,
+            backs: 2,
         };
         for instance in 0..world.rng.random_range(1..=DAEMONS) {
             world.start(instance);
@@ -387,7 +397,30 @@ impl World {
         }
     }
 
+    /// The same storm over a clock that somebody sets.
+    fn with_jumps(mut self) -> Self {
+        self.jumps = Some(StdRng::seed_from_u64(self.seed ^ JUMPS));
+        self.calm = false;
+        self
+    }
+
+    /// An hour back or a day forward, now and then.
+    fn jump(&mut self) {
+        let Some(rng) = &mut self.jumps else { return };
+        let by = match rng.random_range(0..60) {
+            0 if self.backs > 0 => {
+                self.backs -= 1;
+                -HOUR
+            }
+            1 => 24 * HOUR,
+            _ => return,
+        };
+        let now = self.clock.now().as_micros();
+        self.clock.set(Timestamp::from_micros(now + by));
+    }
+
     fn storm(&mut self) {
+        self.jump();
         if self.triggers < RUNS && self.happens(self.weather.trigger) {
             self.trigger();
         }
@@ -501,6 +534,11 @@ proptest! {
     #[test]
     fn whatever_the_storm_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
         World::new(seed).run();
+    }
+
+    #[test]
+    fn whatever_becomes_of_the_clock_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
+        World::new(seed).with_jumps().run();
     }
 }
 

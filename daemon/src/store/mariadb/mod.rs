@@ -23,7 +23,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use dialect::{BEGIN, BEGIN_READING, COMMIT, MariaDbDialect, ROLLBACK, fault, number, step};
 
 /// One commit at a time, the claims and heartbeats, and some readers; a server's default of 151
@@ -71,6 +71,7 @@ pub struct MariaDbStore {
     pool: MySqlPool,
     /// The largest packet that the server takes, in bytes.
     packet: usize,
+    lease: Duration,
 }
 
 impl MariaDbStore {
@@ -96,7 +97,24 @@ impl MariaDbStore {
             .acquire_timeout(PATIENCE)
             .after_connect(|connection, _| Box::pin(session::settle(connection)))
             .connect_lazy_with(options);
-        Ok(Self { pool, packet })
+        Ok(Self {
+            pool,
+            packet,
+            lease: LEASE,
+        })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// MariaDB carries no messages between its clients: daemons look for themselves, each second.
+    fn tell(&self, _: impl FnOnce() -> News) {}
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        None
     }
 
     /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.

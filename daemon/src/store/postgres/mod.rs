@@ -5,6 +5,7 @@
 
 mod calls;
 mod dialect;
+mod herald;
 mod state;
 mod statements;
 
@@ -19,8 +20,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
+use herald::Herald;
 
 /// The oldest server on which this is tested to work, as `server_version_num` counts.
 const OLDEST_SERVER: i32 = 130_000;
@@ -69,6 +71,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    herald: Arc<Herald>,
+    lease: Duration,
 }
 
 impl PostgresStore {
@@ -94,7 +98,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
             .map_err(fault)?;
         let mut connection = pool.acquire().await.map_err(fault)?;
@@ -112,7 +116,31 @@ impl PostgresStore {
             .run_direct(None, &mut *connection, false)
             .await
             .map_err(migration_fault)?;
-        Ok(Self { pool })
+        let schema: String = sqlx::query_scalar("select current_schema()::text")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(fault)?;
+        drop(connection);
+        let herald = Arc::new(Herald::start(options, pool.clone(), &schema));
+        Ok(Self {
+            pool,
+            herald,
+            lease: LEASE,
+        })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    fn tell(&self, news: impl FnOnce() -> News) {
+        self.herald.tell(news);
+    }
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        Some(self.herald.heard())
     }
 
     /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.

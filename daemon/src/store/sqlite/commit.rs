@@ -147,6 +147,12 @@ fn attempt(db: &Connection, batch: &[Transition], care: Care) -> Result<Vec<Comm
         .collect();
     if Result::is_ok(&result) {
         match step(db, COMMIT) {
+            #[cfg(test)]
+            Ok(()) => {
+                super::failpoint::committed(db.path().unwrap_or_default().as_ref())?;
+                return result;
+            }
+            #[cfg(not(test))]
             Ok(()) => return result,
             Err(fault) => result = Err(fault),
         }
@@ -430,6 +436,8 @@ struct Put<'c> {
 
 impl<'c> Put<'c> {
     fn new(db: &'c Connection, sql: &str) -> Result<Self, Fault> {
+        #[cfg(test)]
+        super::failpoint::statement(db.path().unwrap_or_default().as_ref())?;
         Ok(Self {
             statement: db.prepare_cached(sql).map_err(fault_of)?,
             at: 0,
