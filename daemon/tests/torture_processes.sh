@@ -28,15 +28,15 @@ case $WHAT in
 kills)
     "$cargo" build --workspace --bins --examples
     FLOWWEAVER_KILLS_SQLITE=$TIMES FLOWWEAVER_KILLS_POSTGRES=$TIMES FLOWWEAVER_KILLS_MARIADB=$TIMES \
-        run "--test system" "kills::${ONLY:-}"
+        run "--test system" "${ONLY:-kills::}"
     ;;
 zombies)
     "$cargo" build --workspace --bins --examples
-    FLOWWEAVER_ZOMBIES_POSTGRES=$TIMES FLOWWEAVER_ZOMBIES_MARIADB=$TIMES run "--test system" "zombies::${ONLY:-}"
+    FLOWWEAVER_ZOMBIES_POSTGRES=$TIMES FLOWWEAVER_ZOMBIES_MARIADB=$TIMES run "--test system" "${ONLY:-zombies::}"
     ;;
 restarts)
     "$cargo" build --workspace --bins --examples
-    FLOWWEAVER_RESTARTS_POSTGRES=$TIMES FLOWWEAVER_RESTARTS_MARIADB=$TIMES run "--test system" "servers::${ONLY:-}"
+    FLOWWEAVER_RESTARTS_POSTGRES=$TIMES FLOWWEAVER_RESTARTS_MARIADB=$TIMES run "--test system" "${ONLY:-servers::}"
     ;;
 tears)
     "$cargo" build --workspace --bins --examples

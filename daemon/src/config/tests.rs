@@ -79,7 +79,7 @@ fn a_lease_is_neither_shorter_than_a_slow_disk_nor_longer_than_anybody_waits() {
             Profile::Plain,
             &environment(&[]),
         );
-        assert_eq!(taken.unwrap().0.engine.lease, lease.parse().unwrap());
+        assert_eq!(taken.unwrap().engine.lease, lease.parse().unwrap());
     }
 }
 

@@ -8,6 +8,8 @@ use flowweaver::store::news::News;
 use flowweaver::store::rows::{CommandKind, CommandRow};
 use flowweaver::store::{Durability, Duty, StoreError, open_as};
 
+use tokio::sync::broadcast::Receiver;
+
 use crate::world::{World, at, insert, new_run, update, version_of};
 
 /// Ends a test that would hang.
@@ -105,26 +107,14 @@ pub async fn what_one_daemon_writes_another_hears_of(world: World) {
     let workflow = world.workflow("flow").await;
     let (owner, _) = (world.daemon("a").await, world.daemon("b").await);
     // The connection that hears begins with this.
-    let mut heard = async |what: &str, wanted: &dyn Fn(&News) -> bool| {
-        let wait = async {
-            loop {
-                let told = news.recv().await.unwrap();
-                if wanted(&told) {
-                    return told;
-                }
-            }
-        };
-        let told = tokio::time::timeout(FAR, wait).await;
-        told.unwrap_or_else(|_| panic!("nobody told of {what}"))
-    };
-    heard("the beginning", &|news| news.all).await;
+    heard(&mut news, "the beginning", |news| news.all).await;
     let run = new_run(workflow, "flow", Some(owner));
     world.commit_one(insert(&run)).await;
-    let told = heard("a run", &|news| news.changed.contains(&run.run_id)).await;
+    let told = heard(&mut news, "a run", |news| news.changed.contains(&run.run_id)).await;
     assert!(!told.ended.contains(&run.run_id) && !told.all);
     let free = new_run(workflow, "flow", None);
     world.commit_one(insert(&free)).await;
-    heard("work", &|news| news.work).await;
+    heard(&mut news, "work", |news| news.work).await;
     let order = CommandRow {
         command_id: CommandId::generate(),
         run_id: run.run_id,
@@ -134,17 +124,17 @@ pub async fn what_one_daemon_writes_another_hears_of(world: World) {
         created_at: at(0),
     };
     world.store.order(&order).await.unwrap();
-    heard("an order", &|news| news.orders).await;
+    heard(&mut news, "an order", |news| news.orders).await;
     world
         .commit_one(update(run.run_id, 1, 1, Status::Failed))
         .await;
-    heard("the end", &|news| news.ended.contains(&run.run_id)).await;
+    heard(&mut news, "the end", |news| news.ended.contains(&run.run_id)).await;
     let version = version_of("flow", "another");
     world.store.publish(&version).await.unwrap();
-    heard("a version", &|news| news.versions).await;
+    heard(&mut news, "a version", |news| news.versions).await;
     // A lost connection is made again, and then everything counts as news.
     crate::fresh::cut(&world.url).await;
-    heard("a new beginning", &|news| news.all).await;
+    heard(&mut news, "a new beginning", |news| news.all).await;
     world
         .store
         .order(&CommandRow {
@@ -153,5 +143,23 @@ pub async fn what_one_daemon_writes_another_hears_of(world: World) {
         })
         .await
         .unwrap();
-    heard("an order after it", &|news| news.orders && !news.all).await;
+    heard(&mut news, "an order after it", |news| news.orders && !news.all).await;
+}
+
+/// Waits for news of this kind.
+async fn heard(
+    news: &mut Receiver<News>,
+    what: &str,
+    wanted: impl Fn(&News) -> bool + Send,
+) -> News {
+    let wait = async {
+        loop {
+            let told = news.recv().await.unwrap();
+            if wanted(&told) {
+                return told;
+            }
+        }
+    };
+    let told = tokio::time::timeout(FAR, wait).await;
+    told.unwrap_or_else(|_| panic!("nobody told of {what}"))
 }

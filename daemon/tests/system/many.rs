@@ -79,7 +79,7 @@ fn what_one_daemon_publishes_the_others_run_from_the_store_and_what_it_removes_t
 
     let mut took = Vec::new();
     for edit in 0..TRIES {
-        let text = work(fleet.effects.address()).replace("value = 1", &format!("value = {edit}5"));
+        let text = work(fleet.effects.address()).replace("value = 1", &format!("value = 1{edit}"));
         let before = first.version("work");
         first.write("flows/work.toml", text);
         let version = first.until("the edit is live", || {
