@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flowweaver::clock::SystemClock;
+use flowweaver::clock::{Clock as _, SystemClock};
 use flowweaver::engine::{Engine, EngineHandle, Parts, Settings, TriggerError, TriggerRequest};
 use flowweaver::id::{OrganizationId, RunId};
 use flowweaver::run::status::{Status, Trigger};
@@ -102,7 +102,7 @@ async fn ends(engine: &EngineHandle, run: RunId) -> Status {
             if let Ok(status) = engine.wait(run).await {
                 return status;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            SystemClock.pass(Duration::from_millis(20)).await;
         }
     };
     let ended = tokio::time::timeout(PATIENCE, wait).await;

@@ -1,6 +1,9 @@
 //! What must hold of a run's records, whatever happened to those who wrote them.
 
-#![allow(dead_code, reason = "not every test binary that judges says what it saw")]
+#![allow(
+    dead_code,
+    reason = "not every test binary that judges says what it saw"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

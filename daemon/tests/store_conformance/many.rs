@@ -104,13 +104,17 @@ pub async fn what_one_daemon_writes_another_hears_of(world: World) {
         assert!(!is_postgres, "PostgreSQL carries news");
         return;
     };
-    let workflow = world.workflow("flow").await;
+    // A daemon that is alone tells nothing, so there are two before anything is to be told.
     let (owner, _) = (world.daemon("a").await, world.daemon("b").await);
     // The connection that hears begins with this.
     heard(&mut news, "the beginning", |news| news.all).await;
+    let workflow = world.workflow("flow").await;
     let run = new_run(workflow, "flow", Some(owner));
     world.commit_one(insert(&run)).await;
-    let told = heard(&mut news, "a run", |news| news.changed.contains(&run.run_id)).await;
+    let told = heard(&mut news, "a run", |news| {
+        news.changed.contains(&run.run_id)
+    })
+    .await;
     assert!(!told.ended.contains(&run.run_id) && !told.all);
     let free = new_run(workflow, "flow", None);
     world.commit_one(insert(&free)).await;
@@ -128,7 +132,10 @@ pub async fn what_one_daemon_writes_another_hears_of(world: World) {
     world
         .commit_one(update(run.run_id, 1, 1, Status::Failed))
         .await;
-    heard(&mut news, "the end", |news| news.ended.contains(&run.run_id)).await;
+    heard(&mut news, "the end", |news| {
+        news.ended.contains(&run.run_id)
+    })
+    .await;
     let version = version_of("flow", "another");
     world.store.publish(&version).await.unwrap();
     heard(&mut news, "a version", |news| news.versions).await;
@@ -143,7 +150,10 @@ pub async fn what_one_daemon_writes_another_hears_of(world: World) {
         })
         .await
         .unwrap();
-    heard(&mut news, "an order after it", |news| news.orders && !news.all).await;
+    heard(&mut news, "an order after it", |news| {
+        news.orders && !news.all
+    })
+    .await;
 }
 
 /// Waits for news of this kind.

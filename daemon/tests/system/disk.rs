@@ -137,11 +137,13 @@ fn a_torn_log_loses_nothing_that_was_acknowledged_before_it_was_torn() {
     fleet.daemons[0].kill();
     let length = fs::metadata(&log).unwrap().len();
     assert!(length > 100_000 && acknowledged.is_sorted_by_key(|(_, at)| *at));
+    let original = fleet.daemons[0].path("original");
+    copy_of(&state, &original);
     let mut dice = Dice::new();
     let mut kept = 0;
     for tear in 0..tears {
         let folder = fleet.daemons[0].path(&format!("tear-{tear}"));
-        let torn = copy_of(&state, &folder);
+        let torn = copy_of(&original, &folder);
         let at = dice.roll(usize::try_from(length).unwrap()) as u64;
         let mut file = fs::File::options().write(true).open(&torn).unwrap();
         match tear % 3 {

@@ -23,6 +23,9 @@ pub const CHAIN: &[&str] = &["first", "effect", "last"];
 /// Short, so that nobody waits half a minute for a rescue; long enough for a loaded machine to beat in time.
 const LEASE: &str = "2s";
 
+/// Of a caller's load, after each fourth run.
+const PACE: Duration = Duration::from_millis(10);
+
 /// Where the store of a fleet is.
 pub enum Home {
     /// A file: one daemon.
@@ -242,15 +245,10 @@ impl Load {
                 // A daemon that is away refuses at once; the next look may find another.
                 std::thread::yield_now();
             }
-            // So many at once that the store is busy, not so many that the kills are waited for.
-            self.pace(number);
-        }
-    }
-
-    /// Waits until at most some dozens of runs are ahead of the daemons.
-    fn pace(&self, number: usize) {
-        if number % 4 == 0 {
-            std::thread::sleep(Duration::from_millis(10));
+            // So many at once that the store is busy, not so many that the judge is waited for.
+            if number % 4 == 0 {
+                passes(PACE);
+            }
         }
     }
 
@@ -315,6 +313,11 @@ pub fn under_load(
         load.keys()
     );
     verdict
+}
+
+/// Time passes by itself: a load keeps its pace, a lease ends, a server of others comes up. Nothing tells of these.
+pub fn passes(span: Duration) {
+    std::thread::sleep(span);
 }
 
 /// How often something is done: the variable says, or a few times.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::databases::Kind;
-use super::fleet::{Fleet, Home, started, work};
+use super::fleet::{Fleet, Home, passes, started, work};
 use super::rig::{Rig, task};
 
 /// What is found by looking alone takes up to a second, and half of one as often as not; what is told is there
@@ -148,7 +148,7 @@ fn a_run_is_followed_waited_for_and_cancelled_at_any_daemon(home: Home, kind: Ki
                 (answer, Instant::now())
             });
             // Nothing says that the call waits; one that came too late shows nothing, and fails nothing.
-            std::thread::sleep(TOLD);
+            passes(TOLD);
             let released = Instant::now();
             fleet.effects.release();
             let (waited, done) = waiter.join().unwrap();

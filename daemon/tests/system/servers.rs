@@ -12,7 +12,7 @@ use sqlx::Connection as _;
 use tempfile::TempDir;
 
 use super::databases::Kind;
-use super::fleet::{Fleet, Home, times, under_load};
+use super::fleet::{Fleet, Home, passes, times, under_load};
 use super::rig::PATIENCE;
 
 /// A server in a folder of its own.
@@ -161,7 +161,7 @@ impl Server {
             let ended = self.running.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the server ended: {ended:?}");
             assert!(Instant::now() < deadline, "the server does not answer");
-            std::thread::sleep(Duration::from_millis(20));
+            passes(Duration::from_millis(20));
         }
     }
 
@@ -231,7 +231,7 @@ impl Server {
             .any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == mark))
         {
             assert!(Instant::now() < deadline, "the server's children live on");
-            std::thread::sleep(Duration::from_millis(10));
+            passes(Duration::from_millis(10));
         }
         // The number may be another process's by now.
         let _ = fs::remove_file(mark.join("postmaster.pid"));

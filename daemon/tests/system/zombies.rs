@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::databases::Kind;
-use super::fleet::{Fleet, Home, started, times};
+use super::fleet::{Fleet, Home, passes, started, times};
 use super::rig::{Rig, task, tasks};
 
 fn signal(rig: &Rig, signal: Signal) {
@@ -86,7 +86,7 @@ fn a_lone_daemon_that_was_stopped_past_its_lease_goes_on_where_it_was() {
     fleet.effects.waiting(1);
     signal(&fleet.daemons[0], Signal::STOP);
     // Its lease of two seconds ends; that time has to pass by itself.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    passes(std::time::Duration::from_secs(3));
     signal(&fleet.daemons[0], Signal::CONT);
     fleet.effects.release();
     let run = fleet.daemons[0].finished(&run);

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
 use super::dialect::NOW;
+use crate::clock::{Clock as _, SystemClock};
 use crate::id::Digest;
 use crate::store::news::News;
 
@@ -127,7 +128,7 @@ async fn listen(pool: PgPool, channel: String, me: String, heard: broadcast::Sen
             },
             Err(error) => tracing::debug!(%error, "the store's news cannot be heard now"),
         }
-        tokio::time::sleep(wait).await;
+        SystemClock.pass(wait).await;
         wait = (wait * 2).min(RETRY_MAX);
     }
 }
@@ -166,7 +167,7 @@ async fn tell(outbox: Arc<Outbox>, pool: PgPool, channel: String, me: String) {
             // Everybody looks for himself soon.
             tracing::debug!(%error, "news were not told");
         }
-        tokio::time::sleep(PAUSE).await;
+        SystemClock.pass(PAUSE).await;
     }
 }
 
