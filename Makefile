@@ -54,6 +54,8 @@ lint:
 ## `cargo bench --workspace --bench store_commit`, and the like.
 bench:
 	$(CARGO) bench --workspace --bench whole
+	$(CARGO) bench --workspace --bench engine_step
+	$(CARGO) bench --workspace --bench store_history
 	$(CARGO) bench --workspace --bench sandbox_call
 	$(CARGO) bench --workspace --bench broker_call
 

@@ -62,6 +62,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+    /// The engine has no thread.
+    #[error("the engine's thread cannot be started: {0}")]
+    Thread(io::Error),
     /// The sandbox cannot be made on this machine.
     #[error("the sandbox: {0}")]
     Sandbox(String),
@@ -150,7 +153,7 @@ impl Daemon {
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
         let stop = CancellationToken::new();
         let shared = (&store, &sandbox, &clock);
-        let engine = wiring::engine(&settings, shared, &versions, extent);
+        let engine = wiring::engine(&settings, shared, &versions, extent)?;
         let (reload, settled) = Reload::new(wiring::reload(
             &settings, &secrets, shared, &engine, &versions, &catalog,
         ));

@@ -200,7 +200,8 @@ async fn world(url: &str, text: &str) -> World {
     };
     World {
         store,
-        engine: Engine::new(parts).start(),
+        // As the daemon does.
+        engine: Engine::new(parts).start_apart().unwrap(),
         request,
     }
 }

@@ -65,6 +65,7 @@ promises! {
     commits:
         a_fenced_commit_writes_nothing,
         a_commit_at_another_revision_writes_nothing,
+        commits_under_way_together_each_get_their_own_outcomes,
         a_committed_step_is_read_back_as_it_was_written,
         two_owners_cannot_both_write,
         a_bad_transition_does_not_stop_the_others,

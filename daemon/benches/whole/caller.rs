@@ -1,16 +1,22 @@
-//! A caller of the API: one connection that stays open, one run after the other on it.
+//! A caller of the API: one connection that stays open, or none in the daemon's own process; one run after the other.
 
 use std::path::Path;
 
 use bytes::Bytes;
+use flowweaver::api::LocalApi;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// An open connection.
-pub struct Caller(SendRequest<Full<Bytes>>);
+/// A way to the daemon.
+pub enum Caller {
+    /// An open connection.
+    Socket(SendRequest<Full<Bytes>>),
+    /// The daemon is in this process.
+    Within(LocalApi),
+}
 
 impl Caller {
     /// Connects to the daemon's socket.
@@ -21,7 +27,7 @@ impl Caller {
             .map_err(std::io::Error::other)?;
         // It ends with the daemon; a request that it breaks off says so itself.
         tokio::spawn(connection);
-        Ok(Self(sender))
+        Ok(Self::Socket(sender))
     }
 
     /// Starts a run and waits for its end; says what was answered if that is anything but success.
@@ -30,12 +36,22 @@ impl Caller {
             .header("host", "localhost")
             .body(Full::default())
             .unwrap();
-        self.0.ready().await.map_err(|error| error.to_string())?;
-        let response = self.0.send_request(request).await;
-        let response = response.map_err(|error| error.to_string())?;
-        let status = response.status();
-        let body = response.into_body().collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        let (status, body) = match self {
+            Self::Socket(sender) => {
+                sender.ready().await.map_err(|error| error.to_string())?;
+                let response = sender.send_request(request).await;
+                let response = response.map_err(|error| error.to_string())?;
+                let status = response.status();
+                let body = response.into_body().collect().await;
+                (status, body.map_err(|error| error.to_string())?.to_bytes())
+            }
+            Self::Within(api) => {
+                let response = api.call(request).await;
+                let status = response.status();
+                let body = response.into_body().collect().await;
+                (status, body.map_err(|error| error.to_string())?.to_bytes())
+            }
+        };
         let text = String::from_utf8_lossy(&body);
         if status == StatusCode::OK && text.contains("\"succeeded\"") {
             return Ok(());

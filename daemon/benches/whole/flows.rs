@@ -24,7 +24,16 @@ pub fn lay_out(folder: &Path) {
     }
 }
 
-fn w1() -> String {
+/// Adds so many workflows that never run.
+pub fn add(folder: &Path, count: usize) {
+    for number in 0..count {
+        let text = W3.replace("\"w3\"", &format!("\"other-{number}\""));
+        fs::write(folder.join(format!("flows/other-{number}.toml")), text).unwrap();
+    }
+}
+
+/// Three jobs of three tasks in sequence.
+pub fn w1() -> String {
     let mut text = "flowweaver = 1\nname = \"w1\"\n".to_owned();
     let mut before = None;
     for job in 0..3 {

@@ -14,9 +14,14 @@ mod disk;
 mod figures;
 mod flows;
 mod flushes;
+#[path = "../../tests/fresh/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod fresh;
 mod machine;
 mod served;
+mod within;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use caller::Caller;
@@ -33,6 +38,10 @@ const CROWD: Duration = Duration::from_secs(12);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How long flushes are counted; the tracer slows the daemon, so nothing else is measured then.
 const COUNTED: Duration = Duration::from_secs(4);
+/// Without a run the store is written for signs of life only, one in five seconds.
+const IDLE: Duration = Duration::from_secs(20);
+/// Workflows beside the one that runs.
+const MANY_FLOWS: usize = 1_000;
 /// Starts of the daemon over which the first run's time is taken.
 const STARTS: usize = 5;
 
@@ -45,39 +54,35 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(measure());
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    println!("\n{}\n", machine::described(folder.path()));
+    flows::lay_out(folder.path());
+    let mut rows = runtime.block_on(measure(folder.path()));
+    // As many at once as a restart finds, say: what the engine does when no request holds it up.
+    for at_once in [CALLERS, 256] {
+        rows.push(within::crowd(folder.path(), at_once));
+    }
+    rows.extend(runtime.block_on(on_postgres()));
+    rows.extend(runtime.block_on(many_flows(folder.path())));
+    println!("{}", figures::table(&rows));
 }
 
 #[allow(
     clippy::too_many_lines,
     reason = "one table, measured from its first row to its last"
 )]
-async fn measure() {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    println!("\n{}\n", machine::described(folder.path()));
-    flows::lay_out(folder.path());
+async fn measure(folder: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
 
-    // The first start compiles the module; the others find it.
-    let daemon = Served::start(folder.path()).await;
-    daemon.first_run("w3").await;
-    daemon.stop();
-    let mut starts = Vec::new();
-    for _ in 0..STARTS {
-        let begun = Instant::now();
-        let daemon = Served::start(folder.path()).await;
-        daemon.first_run("w3").await;
-        starts.push(begun.elapsed());
-        daemon.stop();
-    }
+    let starts = starts(folder).await;
 
-    let daemon = Served::start(folder.path()).await;
+    let daemon = Served::start(folder).await;
     rows.push(Row::bytes(
         "resident memory, idle after start",
         daemon.resident_bytes(),
     ));
 
-    let floor = disk::Floor::of(folder.path());
+    let floor = disk::Floor::of(folder);
     rows.push(Row::spread(
         "one flush (4 KiB appended, fdatasync)",
         &floor.one,
@@ -118,12 +123,10 @@ async fn measure() {
         daemon.resident_peak_bytes(),
     ));
 
+    rows.push(idle_flushes(&daemon).await);
     rows.push(count_flushes(&daemon, "flushes a run, W1 alone", false).await);
     rows.push(count_flushes(&daemon, "flushes a run, W1 with 32 callers", true).await);
-    rows.push(Row::spread(
-        "process start to first finished run",
-        &Spread::of(starts),
-    ));
+    rows.push(Row::spread("process start to first finished run", &starts));
     if let Some(w1) = &w1 {
         rows.push(Row::number(
             "W1 alone / nine flushes (medians)",
@@ -131,7 +134,53 @@ async fn measure() {
         ));
     }
     daemon.stop();
-    println!("{}", figures::table(&rows));
+    rows
+}
+
+/// From nothing to the end of the first run. The first start compiles the module, or looks at new files; the others
+/// find everything.
+async fn starts(folder: &Path) -> Spread {
+    let mut starts = Vec::new();
+    for at in 0..=STARTS {
+        let begun = Instant::now();
+        let daemon = Served::start(folder).await;
+        daemon.first_run("w3").await;
+        if at > 0 {
+            starts.push(begun.elapsed());
+        }
+        daemon.stop();
+    }
+    Spread::of(starts)
+}
+
+async fn many_flows(folder: &Path) -> Vec<Row> {
+    flows::add(folder, MANY_FLOWS);
+    let title = "the same with 1,000 workflows more";
+    vec![Row::spread(title, &starts(folder).await)]
+}
+
+/// The crowd on a PostgreSQL store: `FLOWWEAVER_TEST_POSTGRES`, or the server of this machine. No rows without one.
+async fn on_postgres() -> Vec<Row> {
+    let (hand, rows) = tokio::sync::oneshot::channel();
+    fresh::postgres(|url| async move {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        flows::lay_out(folder.path());
+        let daemon = Served::start_with(folder.path(), &[("FLOWWEAVER_STORE_URL", &url)]).await;
+        let alone = alone(&daemon, "w1", WARM_UP * 3).await;
+        crowd(&daemon, WARM_UP).await;
+        let (spread, took) = crowd(&daemon, CROWD / 2).await;
+        let tasks = spread.count() as f64 * flows::W1_TASKS / took.as_secs_f64();
+        daemon.stop();
+        let rows = vec![
+            Row::spread("PostgreSQL: W1 alone", &alone),
+            Row::spread("PostgreSQL: W1, 32 callers at once", &spread),
+            Row::number("PostgreSQL: durable tasks a second", tasks),
+        ];
+        // The other end waits below.
+        let _ = hand.send(rows);
+    })
+    .await;
+    rows.await.unwrap_or_default()
 }
 
 /// One caller, one run after the other, for this long.
@@ -157,6 +206,10 @@ async fn crowd(daemon: &Served, long: Duration) -> (Spread, Duration) {
     for _ in 0..CALLERS {
         callers.push(Caller::connect(&daemon.socket()).await.unwrap());
     }
+    crowd_of(callers, long).await
+}
+
+async fn crowd_of(mut callers: Vec<Caller>, long: Duration) -> (Spread, Duration) {
     let begun = Instant::now();
     let calls = callers
         .iter_mut()
@@ -166,6 +219,19 @@ async fn crowd(daemon: &Served, long: Duration) -> (Spread, Duration) {
         Spread::of(times.into_iter().flatten().collect()),
         begun.elapsed(),
     )
+}
+
+/// The flushes of a daemon that has nothing to do.
+async fn idle_flushes(daemon: &Served) -> Row {
+    let title = "flushes in 20 s without a run (4 are signs of life)";
+    let Some(counter) = flushes::Counter::attach(daemon.pid()) else {
+        return Row::text(title, "not counted: there is no strace");
+    };
+    tokio::time::sleep(IDLE).await;
+    match counter.stop() {
+        Some(flushes) => Row::text(title, &flushes.to_string()),
+        None => Row::text(title, "0, or strace may not attach here"),
+    }
 }
 
 /// The flushes that the daemon asks for, divided by the runs that ended meanwhile.

@@ -17,11 +17,17 @@ pub struct Served {
 impl Served {
     /// Starts the release binary and waits until it says that it listens.
     pub async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// The same with settings from the environment.
+    pub async fn start_with(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_flowweaver"))
             .arg("--config")
             .arg(folder.join("flowweaver.toml"))
             .arg("serve")
             .env_clear()
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

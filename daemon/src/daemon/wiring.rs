@@ -282,7 +282,7 @@ pub(super) fn engine(
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
     versions: &Arc<Versions>,
     extent: Extent,
-) -> EngineHandle {
+) -> Result<EngineHandle, StartError> {
     let (store, sandbox, clock) = shared;
     let numbers = engine::Settings::default();
     let numbers = engine::Settings {
@@ -308,7 +308,8 @@ pub(super) fn engine(
         }),
         settings: numbers,
     })
-    .start()
+    .start_apart()
+    .map_err(StartError::Thread)
 }
 
 /// The state folder is what makes an installation: whoever holds its lock is its only process. It has a name of

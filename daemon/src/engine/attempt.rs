@@ -14,11 +14,11 @@ use super::handle::Shared;
 use super::intake::Intake;
 use crate::broker::identity::AttemptIdentity;
 use crate::broker::journal::Journal;
-use crate::id::RunId;
+use crate::id::{AttemptId, RunId};
 use crate::run::event::Unit;
-use crate::run::failure::{Failure, FailureSource};
+use crate::run::failure::Failure;
 use crate::run::key::idempotency_key;
-use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
+use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke, host_panicked};
 use crate::workflow::model::Uses;
 
 /// Begins an attempt. Answers it and whether it keeps its slot: one that waits for another run
@@ -51,9 +51,10 @@ pub(super) fn begin(
                 journal,
                 cancel,
             };
-            let invoke = Arc::clone(invoke);
-            let guest = async move { invoke.invoke(invocation).await };
-            watch(shared.intake.clone(), run, start, true, guest);
+            let intake = shared.intake.clone();
+            let (unit, attempt) = (start.unit, start.attempt);
+            let hand_over = move |report| tell(&intake, run, unit, attempt, report, true);
+            Arc::clone(invoke).launch(invocation, Box::new(hand_over));
             true
         }
         Uses::Workflow { name, version } => {
@@ -67,38 +68,44 @@ pub(super) fn begin(
                 input: Arc::clone(&start.input),
                 cancel,
             };
-            watch(shared.intake.clone(), run, start, false, child::run(child));
+            watch(shared, run, start, child::run(child));
             false
         }
     };
     (live, slot)
 }
 
+/// Waits for a child run.
 fn watch(
-    intake: mpsc::UnboundedSender<Intake>,
+    shared: &Arc<Shared>,
     run: RunId,
     start: &Start,
-    slot: bool,
-    guest: impl Future<Output = AttemptReport> + Send + 'static,
+    child: impl Future<Output = AttemptReport> + Send + 'static,
 ) {
-    let (unit, attempt): (Unit, _) = (start.unit, start.attempt);
-    tokio::spawn(async move {
-        let report = AssertUnwindSafe(guest).catch_unwind().await;
-        let report = report.unwrap_or_else(|_| {
-            ended_with(Failure::retryable(
-                FailureSource::Host,
-                "host.panic",
-                "the host failed while it ran the task",
-            ))
-        });
-        // Without a conductor the attempt is read as interrupted by the next owner.
-        let _ = intake.send(Intake::Ended {
-            run,
-            unit,
-            attempt,
-            report,
-            slot,
-        });
+    let intake = shared.intake.clone();
+    let (unit, attempt) = (start.unit, start.attempt);
+    shared.runtime.spawn(async move {
+        let report = AssertUnwindSafe(child).catch_unwind().await;
+        let report = report.unwrap_or_else(|_| ended_with(host_panicked()));
+        tell(&intake, run, unit, attempt, report, false);
+    });
+}
+
+fn tell(
+    intake: &mpsc::UnboundedSender<Intake>,
+    run: RunId,
+    unit: Unit,
+    attempt: AttemptId,
+    report: AttemptReport,
+    slot: bool,
+) {
+    // Without a conductor the attempt is read as interrupted by the next owner.
+    let _ = intake.send(Intake::Ended {
+        run,
+        unit,
+        attempt,
+        report,
+        slot,
     });
 }
 

@@ -25,7 +25,7 @@ impl Conductor {
         runs: Vec<(RunId, i64)>,
         result: Result<Vec<CommitOutcome>, StoreError>,
     ) {
-        self.writing = false;
+        self.writing = self.writing.saturating_sub(1);
         match result {
             Ok(outcomes) => {
                 self.store_health = Ok(());

@@ -1,12 +1,13 @@
 //! The conductor: one task, the only place where active runs live in memory. It never waits for
 //! the store or a guest; it takes messages in bursts, lets the runs that they concern make a step,
-//! and hands what they want written to the writer whenever that is idle.
+//! and hands what they want written to the store, as many batches at once as that takes.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::active::{Active, Compiled};
@@ -29,6 +30,8 @@ use crate::workflow::model::Workflow;
 const BURST: usize = 1_024;
 /// Events a slow follower may fall behind before it has to look for itself.
 const EVENTS_KEPT: usize = 4_096;
+/// The same of ends alone, of which there are fewer.
+const ENDINGS_KEPT: usize = 1_024;
 /// Workflows whose derived form is kept although no run needs it at the moment.
 const COMPILED_KEPT: usize = 256;
 /// How long past its deadline a stop waits for a store that does not answer.
@@ -67,7 +70,8 @@ pub(super) struct Conductor {
     /// Who waits for an end.
     pub waiters: HashMap<RunId, Vec<oneshot::Sender<Option<Status>>>>,
     pub outbox: VecDeque<Transition>,
-    pub writing: bool,
+    /// Commits that have no answer yet.
+    pub writing: usize,
     /// Slots that are taken: by guests, by starts in flight, by credits.
     pub taken: usize,
     /// Runs that wait for a slot, first come first served, one slot a turn.
@@ -94,11 +98,14 @@ pub(super) struct Conductor {
     pub gone: bool,
     pub store_health: Result<(), String>,
     pub health: watch::Sender<Health>,
-    door: mpsc::UnboundedSender<Vec<Transition>>,
 }
 
-/// Starts the conductor and the writer.
-pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
+/// The conductor and the way to it. Nothing happens until the future is polled. Its commits are tasks of the
+/// runtime that polls it; errands and children are tasks of the one that is current now.
+pub(super) fn new(
+    parts: Parts,
+    daemon: DaemonId,
+) -> (EngineHandle, impl Future<Output = ()> + Send + 'static) {
     let (intake, messages) = mpsc::unbounded_channel();
     let (triggers, admissions) = mpsc::channel(parts.settings.queue.max(1));
     let (health, health_reader) = watch::channel(Health {
@@ -107,7 +114,6 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         active_runs: 0,
         attempts: 0,
     });
-    let door = writer::start(Arc::clone(&parts.store), intake.clone());
     let now = parts.clock.now();
     let shared = Arc::new(Shared {
         daemon,
@@ -119,7 +125,9 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         waiting_triggers: AtomicUsize::new(0),
         events: broadcast::Sender::new(EVENTS_KEPT),
         elsewhere: broadcast::Sender::new(EVENTS_KEPT),
+        endings: broadcast::Sender::new(ENDINGS_KEPT),
         health: health_reader,
+        runtime: Handle::current(),
     });
     let conductor = Conductor {
         errands: Errands::new(Arc::clone(&shared), daemon, &parts.settings),
@@ -132,7 +140,7 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         answers: HashMap::new(),
         waiters: HashMap::new(),
         outbox: VecDeque::new(),
-        writing: false,
+        writing: 0,
         taken: 0,
         hungry: VecDeque::new(),
         dirty: VecDeque::new(),
@@ -152,11 +160,12 @@ pub(super) fn start(parts: Parts, daemon: DaemonId) -> EngineHandle {
         gone: false,
         store_health: Ok(()),
         health,
-        door,
     };
     news::hear(&shared);
-    tokio::spawn(conductor.run(messages, admissions));
-    EngineHandle::new(shared)
+    (
+        EngineHandle::new(shared),
+        conductor.run(messages, admissions),
+    )
 }
 
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -373,12 +382,13 @@ impl Conductor {
     }
 
     fn flush(&mut self) {
-        if self.writing || self.outbox.is_empty() {
-            return;
+        let at_once = self.shared.store.commits_at_once();
+        while self.writing < at_once && !self.outbox.is_empty() {
+            let many = self.outbox.len().min(self.settings.batch);
+            let batch: Vec<_> = self.outbox.drain(..many).collect();
+            writer::commit(&self.shared, batch);
+            self.writing += 1;
         }
-        let many = self.outbox.len().min(self.settings.batch);
-        let batch = self.outbox.drain(..many).collect();
-        self.writing = self.door.send(batch).is_ok();
     }
 
     /// Takes a run out of memory with everything that points to it.
@@ -484,7 +494,10 @@ impl Conductor {
     }
 
     pub(super) fn tell(&self, event: EngineEvent) {
-        // Nobody may be listening.
+        // Nobody may be listening, to either.
+        if let EngineEvent::Finished { .. } = event {
+            let _ = self.shared.endings.send(event.clone());
+        }
         let _ = self.shared.events.send(event);
     }
 

@@ -42,7 +42,7 @@ impl Errands {
     /// A sign of life.
     pub(super) fn beat(&self) {
         let this = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             let result = this
                 .shared
                 .store
@@ -55,7 +55,7 @@ impl Errands {
     /// Claims up to `limit` runs and asks for orders.
     pub(super) fn claim(&self, limit: u32) {
         let this = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             let result = this.claim_now(limit).await;
             this.tell(Intake::Claimed(result));
         });
@@ -84,7 +84,7 @@ impl Errands {
     /// Reads a run, and its workflow unless that is known, until the store answers.
     pub(super) fn read(&self, run: RunId, workflow: Option<Arc<Workflow>>) {
         let this = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             let mut wait = BACKOFF_FIRST;
             let loaded = loop {
                 match this.read_now(run, workflow.clone()).await {
@@ -127,7 +127,7 @@ impl Errands {
     /// Removes an order for a run that had ended before it came.
     pub(super) fn discard(&self, order: CommandRow) {
         let this = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             // What fails here is found again by the next look for orders.
             if let Err(error) = this.discard_now(order).await {
                 tracing::warn!(%error, "an order that came too late is still there");
@@ -162,7 +162,7 @@ impl Errands {
     /// Gives runs back and says farewell.
     pub(super) fn leave(&self, runs: Vec<(RunId, i64)>) {
         let this = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             let store = &this.shared.store;
             if let Err(error) = store.release(&runs).await {
                 // The farewell, or else the end of the lease, gives them back.
@@ -173,6 +173,10 @@ impl Errands {
             }
             this.tell(Intake::Farewell);
         });
+    }
+
+    fn spawn(&self, errand: impl Future<Output = ()> + Send + 'static) {
+        self.shared.runtime.spawn(errand);
     }
 
     async fn pause(&self, wait: Duration) -> Duration {

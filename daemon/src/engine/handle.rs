@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::intake::{Admission, Intake};
@@ -35,7 +36,11 @@ pub(super) struct Shared {
     pub events: broadcast::Sender<EngineEvent>,
     /// Runs that ended at another owner, as far as that was told.
     pub elsewhere: broadcast::Sender<RunId>,
+    /// The ends of runs alone: whoever needs no more is not woken by every commit.
+    pub endings: broadcast::Sender<EngineEvent>,
     pub health: watch::Receiver<Health>,
+    /// Where everything runs that the conductor does not do itself.
+    pub runtime: Handle,
 }
 
 impl EngineHandle {
@@ -122,7 +127,7 @@ impl EngineHandle {
 
     /// Waits for the end of a run and says how it ended.
     pub async fn wait(&self, run: RunId) -> Result<Status, WaitError> {
-        let mut events = self.events();
+        let mut events = self.endings();
         let mut elsewhere = self.0.elsewhere.subscribe();
         loop {
             let (answer, status) = oneshot::channel();
@@ -176,6 +181,11 @@ impl EngineHandle {
     /// What is committed from now on. A receiver that lags loses wake-ups, not data.
     pub fn events(&self) -> broadcast::Receiver<EngineEvent> {
         self.0.events.subscribe()
+    }
+
+    /// The [`EngineEvent::Finished`] among them, under the same condition.
+    pub fn endings(&self) -> broadcast::Receiver<EngineEvent> {
+        self.0.endings.subscribe()
     }
 
     /// The runs in this engine's memory.

@@ -237,7 +237,7 @@ impl Conductor {
         if self.leaving.is_none() {
             return;
         }
-        let quiet = !self.writing
+        let quiet = self.writing == 0
             && !self.claiming
             && self.outbox.is_empty()
             && self.dirty.is_empty()

@@ -7,7 +7,7 @@
 //!   lives in memory;
 //! * `active` (with `book`, `step`, `input`, `history`, `recover`): that run, its ids and data, and
 //!   how events become a transition;
-//! * `writer`: one task that commits batches; what arrives during a commit forms the next batch;
+//! * `writer`: commits a batch; what arrives during a commit forms the next batch;
 //! * `news`: what other daemons on the store tell;
 //! * `errand`: calls to the store that the conductor must not wait for;
 //! * `attempt`, `child`: a guest under way, or another workflow in its place.
@@ -373,6 +373,24 @@ impl Engine {
     /// run without a live owner (those of an earlier process of the same instance at once), then
     /// triggers. Dropping all handles does not stop it; [`EngineHandle::drain`] does.
     pub fn start(self) -> EngineHandle {
-        conductor::start(self.parts, self.daemon)
+        let (handle, conductor) = conductor::new(self.parts, self.daemon);
+        tokio::spawn(conductor);
+        handle
+    }
+
+    /// The same with the conductor and its commits on a thread of their own: a step then goes from guest to
+    /// conductor to store and back without waking the workers of the runtime, which serve the API meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such thread.
+    pub fn start_apart(self) -> std::io::Result<EngineHandle> {
+        let (handle, conductor) = conductor::new(self.parts, self.daemon);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || runtime.block_on(conductor))?;
+        Ok(handle)
     }
 }

@@ -242,6 +242,45 @@ async fn a_zombie_records_nothing() {
 }
 
 #[tokio::test]
+async fn an_outcome_of_an_earlier_lease_leaves_the_run_alone_that_was_claimed_anew() {
+    let mut world = World::new(draft().job("a").task("one").task("two").build());
+    let run = world.trigger().await;
+    let guest = world.guest().await;
+    world.store.hold.send_replace(true);
+    let mut begun = world.store.begun.subscribe();
+    begun.mark_unchanged();
+    guest.succeed(json!({}));
+    begun.changed().await.unwrap();
+    // While that commit is on its way, another daemon has had the run and has given it back.
+    {
+        let mut tables = world.store.tables();
+        let row = tables.runs.get_mut(&run).unwrap();
+        row.owner = None;
+        row.lease_epoch += 1;
+    }
+    let claimed = async {
+        while world.store.run(run).lease_epoch != 3 {
+            world.clock.advance(Duration::from_millis(50));
+            tokio::task::yield_now().await;
+        }
+        // The claim is heard, and what it asks for is read.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    claimed.await;
+    world.store.hold.send_replace(false);
+    let rest = async {
+        world.pass("one").await;
+        world.pass("two").await;
+        world.engine.wait(run).await.unwrap()
+    };
+    let rest = tokio::time::timeout(Duration::from_secs(20), rest).await;
+    assert_eq!(rest.expect("the run lies there"), Status::Succeeded);
+    assert_eq!(world.store.attempts(run, "one").len(), 2);
+}
+
+#[tokio::test]
 async fn an_at_most_once_attempt_that_died_with_its_daemon_is_not_begun_again() {
     let workflow = draft()
         .job("a")

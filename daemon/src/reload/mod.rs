@@ -129,7 +129,7 @@ impl Reload {
             tracing::warn!(%error, "no file events; changes are found by the periodic scan");
         }
         let mut watch = watch.ok();
-        let mut ended = self.parts.engine.events();
+        let mut ended = self.parts.engine.endings();
         let mut news = self.parts.store.news();
         let shared = self.parts.shared;
         self.warn_of_idle_files();

@@ -4,10 +4,12 @@
 //! the whole of it: `prepare` makes a module runnable, `invoke` runs it.
 
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::runtime::Runtime;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,7 +17,7 @@ use crate::broker::Broker;
 use crate::run::failure::{Failure, FailureSource};
 use attempt::{Attempt, Call};
 use compiler::{CompileLimits, Compiler};
-use invoke::{AttemptReport, Invocation, Invoke};
+use invoke::{AttemptReport, HandOver, Invocation, Invoke, host_panicked};
 use machine::Machines;
 use meter::Meter;
 use prepare::Modules;
@@ -147,31 +149,57 @@ impl Sandbox {
 
     /// Runs `attempt` on the guests' runtime to its end, whatever that is.
     async fn run(&self, attempt: Attempt) -> AttemptReport {
-        let meter = Arc::clone(&attempt.meter);
-        let outcome = match &self.runtime {
-            None => Err(stopped()),
-            Some(runtime) => {
-                let task = runtime.spawn(attempt.run(
-                    Arc::clone(&self.machines),
-                    Arc::clone(&self.broker),
-                    Arc::clone(&self.ticker),
-                ));
-                match AbortOnDropHandle::new(task).await {
-                    Ok(outcome) => outcome,
-                    Err(error) if error.is_panic() => Err(Failure::retryable(
-                        FailureSource::Host,
-                        "host.panic",
-                        "the host failed while it served this attempt; the daemon's log says where",
-                    )),
-                    Err(_) => Err(stopped()),
-                }
-            }
+        let Some(runtime) = &self.runtime else {
+            return ended_with(&attempt.meter, Err(stopped()));
         };
-        AttemptReport {
-            outcome,
-            cpu: meter.spent(),
-            memory_peak_bytes: meter.memory_peak(),
+        let meter = Arc::clone(&attempt.meter);
+        let task = runtime.spawn(self.guest(attempt));
+        match AbortOnDropHandle::new(task).await {
+            Ok(report) => report,
+            Err(_) => ended_with(&meter, Err(stopped())),
         }
+    }
+
+    /// An attempt to be run on the guests' runtime.
+    fn guest(&self, attempt: Attempt) -> impl Future<Output = AttemptReport> + Send + use<> {
+        let meter = Arc::clone(&attempt.meter);
+        let guest = attempt.run(
+            Arc::clone(&self.machines),
+            Arc::clone(&self.broker),
+            Arc::clone(&self.ticker),
+        );
+        async move {
+            let outcome = AssertUnwindSafe(guest).catch_unwind().await;
+            ended_with(&meter, outcome.unwrap_or_else(|_| Err(host_panicked())))
+        }
+    }
+
+    /// What an invocation asks for, unless its module is not there.
+    fn attempt(&self, invocation: Invocation) -> Result<Attempt, AttemptReport> {
+        let meter = Arc::new(Meter::new(invocation.limits.cpu));
+        let Some(module) = self.modules.get(&invocation.module) else {
+            let why = format!("the module {} is not loaded", invocation.module);
+            let failure = Failure::retryable(FailureSource::Host, "host.module", why);
+            return Err(ended_with(&meter, Err(failure)));
+        };
+        Ok(Attempt {
+            module,
+            call: Call::Run(invocation.input),
+            identity: invocation.identity,
+            grants: invocation.grants,
+            limits: invocation.limits,
+            journal: invocation.journal,
+            cancel: invocation.cancel,
+            meter,
+        })
+    }
+}
+
+fn ended_with(meter: &Meter, outcome: Result<Arc<str>, Failure>) -> AttemptReport {
+    AttemptReport {
+        outcome,
+        cpu: meter.spent(),
+        memory_peak_bytes: meter.memory_peak(),
     }
 }
 
@@ -186,29 +214,21 @@ fn stopped() -> Failure {
 #[async_trait]
 impl Invoke for Sandbox {
     async fn invoke(&self, invocation: Invocation) -> AttemptReport {
-        let meter = Arc::new(Meter::new(invocation.limits.cpu));
-        let Some(module) = self.modules.get(&invocation.module) else {
-            return AttemptReport {
-                outcome: Err(Failure::retryable(
-                    FailureSource::Host,
-                    "host.module",
-                    format!("the module {} is not loaded", invocation.module),
-                )),
-                cpu: meter.spent(),
-                memory_peak_bytes: 0,
-            };
-        };
-        self.run(Attempt {
-            module,
-            call: Call::Run(invocation.input),
-            identity: invocation.identity,
-            grants: invocation.grants,
-            limits: invocation.limits,
-            journal: invocation.journal,
-            cancel: invocation.cancel,
-            meter,
-        })
-        .await
+        match self.attempt(invocation) {
+            Ok(attempt) => self.run(attempt).await,
+            Err(report) => report,
+        }
+    }
+
+    fn launch(self: Arc<Self>, invocation: Invocation, hand_over: HandOver) {
+        match (self.attempt(invocation), &self.runtime) {
+            (Ok(attempt), Some(runtime)) => {
+                let guest = self.guest(attempt);
+                runtime.spawn(async move { hand_over(guest.await) });
+            }
+            (Ok(attempt), None) => hand_over(ended_with(&attempt.meter, Err(stopped()))),
+            (Err(report), _) => hand_over(report),
+        }
     }
 }
 

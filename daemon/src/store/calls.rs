@@ -438,6 +438,10 @@ macro_rules! store {
                 Ok(outcomes)
             }
 
+            fn commits_at_once(&self) -> usize {
+                Self::COMMITS_AT_ONCE
+            }
+
             async fn claim(
                 &self,
                 daemon: DaemonId,

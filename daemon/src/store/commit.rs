@@ -327,6 +327,12 @@ pub(super) fn reason(is_insert: bool, lease_epoch: i64, sighting: &Sighting) -> 
     }
 }
 
+/// Whether no run and no key occurs twice.
+pub(super) fn is_one_wave(batch: &Batch) -> bool {
+    let all: Vec<usize> = (0..batch.heads.len()).collect();
+    waves(batch, &all).len() == 1
+}
+
 /// Set-based statements see each run and each key once, so a second transition of the same run (or
 /// key) waits for the next wave of the same transaction.
 fn waves(batch: &Batch, live: &[usize]) -> Vec<Vec<usize>> {

@@ -105,7 +105,7 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Why a call to the store gave nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database did not answer, or the answer was lost: whether anything was written is
     /// unknown. Whoever gets this for a commit drops the run from memory and loads it again.
@@ -161,6 +161,12 @@ pub trait Store: StateStore {
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.
     async fn commit(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError>;
+
+    /// How many commits one caller may well have under way at once: more than one where those that wait are
+    /// written together, so that the next begins when the last one ends and not when its caller has heard of it.
+    fn commits_at_once(&self) -> usize {
+        1
+    }
 
     /// Takes over up to `limit` runs that are not final and have no live owner: queued ones, those
     /// released, and those whose owner's heartbeat is older than its lease allows. Larger priority

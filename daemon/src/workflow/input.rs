@@ -3,6 +3,7 @@
 //!
 //! When these are asked for, and what becomes of a problem, is the engine's business.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -129,22 +130,26 @@ pub fn resolve(
 ) -> Result<ResolvedInput, InputProblem> {
     let mut value = Map::new();
     let mut origins = BTreeMap::new();
-    let mut lay = |fields: &Value, origin: Origin| {
-        let Value::Object(fields) = fields else {
-            return fields.is_null();
+    let mut lay = |fields: Cow<'_, Value>, origin: Origin| {
+        let is_null = fields.is_null();
+        let fields = match fields {
+            Cow::Owned(Value::Object(fields)) => fields,
+            Cow::Borrowed(Value::Object(fields)) => fields.clone(),
+            _ => return is_null,
         };
         for (name, field) in fields {
-            value.insert(name.clone(), field.clone());
             origins.insert(name.clone(), origin);
+            value.insert(name, field);
         }
         true
     };
+    // Filled here, so its data, which may be large, moves on.
     let with = task.with.fill(scope)?;
     let layers = [
-        (Some(&task.defaults), Origin::Module),
-        (Some(&with), Origin::Workflow),
-        (schedule_config, Origin::Schedule),
-        (run_config, Origin::Run),
+        (Some(Cow::Borrowed(&task.defaults)), Origin::Module),
+        (Some(Cow::Owned(with)), Origin::Workflow),
+        (schedule_config.map(Cow::Borrowed), Origin::Schedule),
+        (run_config.map(Cow::Borrowed), Origin::Run),
     ];
     for (fields, origin) in layers {
         if let Some(fields) = fields
@@ -167,6 +172,10 @@ fn check(task: &Task, value: &Value) -> Result<(), InputProblem> {
         message,
     };
     let validator = task.validator.get(&task.input_schema).map_err(invalid)?;
+    // Nearly every input is valid, and to say so takes a fraction of collecting errors.
+    if validator.is_valid(value) {
+        return Ok(());
+    }
     let problems: Vec<String> = validator
         .iter_errors(value)
         .take(PROBLEMS_MAX)

@@ -40,6 +40,36 @@ pub async fn a_commit_at_another_revision_writes_nothing(world: World) {
     assert_eq!(world.rows_of(unknown.run_id).await, 0);
 }
 
+pub async fn commits_under_way_together_each_get_their_own_outcomes(world: World) {
+    let owner = world.daemon("a").await;
+    let (moved, stale) = (
+        world.run("flow", Some(owner)).await,
+        world.run("flow", Some(owner)).await,
+    );
+    let mut broken = step(&world.run("flow", Some(owner)).await, 1, 1);
+    // A value that no database takes for its primary key: it is there already.
+    broken.io.push(broken.io[0].clone());
+    let fresh = new_run(moved.workflow_id, "flow", Some(owner));
+    let batches = [
+        vec![step(&moved, 1, 1), insert(&fresh)],
+        vec![step(&stale, 0, 1)],
+        vec![broken.clone()],
+        vec![step(&stale, 1, 1)],
+    ];
+    let commits = batches.iter().map(|batch| world.commit(batch));
+    let outcomes = futures_util::future::join_all(commits).await;
+    assert_eq!(outcomes[0], [Committed, Committed]);
+    assert_eq!(outcomes[1], [Fenced]);
+    assert!(matches!(outcomes[2][..], [Rejected(_)]), "{outcomes:?}");
+    assert_eq!(outcomes[3], [Committed]);
+    assert_eq!(world.rows_of(broken.run_id).await, 0);
+    let lines = world.store.logs(None, 0, 100).await.unwrap();
+    let ids: Vec<i64> = lines.iter().map(|line| line.event_id).collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+    let last = r#"select "value" from "stream" where "stream_id" = 'execution_log'"#;
+    assert_eq!(world.raw.number(last).await, ids[ids.len() - 1]);
+}
+
 pub async fn a_committed_step_is_read_back_as_it_was_written(world: World) {
     let owner = world.daemon("a").await;
     let run = world.run("flow", Some(owner)).await;

@@ -141,11 +141,13 @@ impl Fleet {
         });
     }
 
-    /// Judges the records alone.
-    pub fn records(&self, acknowledged: &BTreeSet<RunId>) -> Verdict {
+    /// Judges the records alone, in a copy of the store's file: whoever closes a file last removes the log beside it,
+    /// also one that was put there meanwhile.
+    pub fn records(&self, copy: &Path, acknowledged: &BTreeSet<RunId>) -> Verdict {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let store = store::open(&self.url, Durability::Full).await.unwrap();
+            let url = format!("sqlite:{}", copy.display());
+            let store = store::open(&url, Durability::Full).await.unwrap();
             judge(&*store, acknowledged, CHAIN).await
         })
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::runtime::Handle;
 
 use super::batch::{Batch, Shape};
 use super::calls::store;
@@ -72,9 +73,14 @@ pub struct MariaDbStore {
     /// The largest packet that the server takes, in bytes.
     packet: usize,
     lease: Duration,
+    /// Where the connections are driven, whoever calls.
+    runtime: Handle,
 }
 
 impl MariaDbStore {
+    /// One: what comes meanwhile is the next batch.
+    const COMMITS_AT_ONCE: usize = 1;
+
     /// Connects, looks whether the server is fit, and brings the tables up to date under a lock. They live in
     /// the database that the URL names, which must exist and be the store's own.
     ///
@@ -97,9 +103,11 @@ impl MariaDbStore {
             .acquire_timeout(PATIENCE)
             .after_connect(|connection, _| Box::pin(session::settle(connection)))
             .connect_lazy_with(options);
+        let runtime = Handle::current();
         Ok(Self {
             pool,
             packet,
+            runtime,
             lease: LEASE,
         })
     }
@@ -126,7 +134,7 @@ impl MariaDbStore {
             + 'static,
     {
         let pool = self.pool.clone();
-        let task = tokio::spawn(async move {
+        let task = self.runtime.spawn(async move {
             let mut connection = pool.acquire().await.map_err(fault)?;
             let result = work(&mut connection).await;
             if result.as_ref().is_err_and(Fault::spoils_connection) {

@@ -3,6 +3,7 @@
 //! Every call runs in a task of its own: a caller that goes away leaves it to finish there, so no
 //! pooled connection is ever left inside a transaction. Statements for all databases are in `sql`.
 
+mod at_once;
 mod calls;
 mod dialect;
 mod herald;
@@ -11,16 +12,19 @@ mod statements;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use tokio::runtime::Handle;
 
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
 use super::{Durability, LEASE, StoreError};
+use at_once::commit_at_once;
 use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
 use herald::Herald;
 
@@ -40,6 +44,10 @@ const SESSION: [(&str, &str); 2] = [
     ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "60s"),
 ];
+
+/// Commits with the same plans. A server keeps a plan that it made for tables that were nearly empty, and reads them
+/// whole, until their statistics are renewed, which takes minutes; a new store grows by thousands of rows meanwhile.
+const PLANS_KEPT: u64 = 256;
 
 /// The statements whose cost must not grow with history, for the test that reads their plans.
 #[doc(hidden)]
@@ -73,9 +81,16 @@ pub struct PostgresStore {
     pool: PgPool,
     herald: Arc<Herald>,
     lease: Duration,
+    /// Where the connections were opened: they are driven there, whoever calls.
+    runtime: Handle,
+    /// Commits so far.
+    commits: Arc<AtomicU64>,
 }
 
 impl PostgresStore {
+    /// One: what comes meanwhile is the next batch.
+    const COMMITS_AT_ONCE: usize = 1;
+
     /// Connects, and brings the tables up to date under the server's advisory lock. The tables live in
     /// the first schema of the search path (`?options[search_path]=…` in the URL chooses it).
     ///
@@ -122,8 +137,11 @@ impl PostgresStore {
             .map_err(fault)?;
         drop(connection);
         let herald = Arc::new(Herald::start(options, pool.clone(), &schema));
+        let runtime = Handle::current();
         Ok(Self {
             pool,
+            runtime,
+            commits: Arc::default(),
             herald,
             lease: LEASE,
         })
@@ -150,7 +168,7 @@ impl PostgresStore {
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
     {
         let pool = self.pool.clone();
-        let task = tokio::spawn(async move {
+        let task = self.runtime.spawn(async move {
             let mut connection = pool.acquire().await.map_err(fault)?;
             let result = work(&mut connection).await;
             if result.as_ref().is_err_and(Fault::spoils_connection) {
@@ -178,8 +196,17 @@ impl PostgresStore {
     /// Commits a batch.
     async fn apply(&self, batch: Arc<[Transition]>) -> Result<Vec<CommitOutcome>, StoreError> {
         let batch = Batch::new(&batch, Shape::Object)?;
+        let plan_anew = self.commits.fetch_add(1, Relaxed) % PLANS_KEPT == PLANS_KEPT - 1;
         self.run(move |connection| {
-            Box::pin(async move { commit(&mut PgDialect { connection }, &batch).await })
+            Box::pin(async move {
+                if plan_anew {
+                    step(connection, "discard plans").await?;
+                }
+                match commit_at_once(connection, &batch).await? {
+                    Some(outcomes) => Ok(outcomes),
+                    None => commit(&mut PgDialect { connection }, &batch).await,
+                }
+            })
         })
         .await
     }

@@ -1,16 +1,16 @@
 //! The thread that commits: it owns a connection and takes one batch after another.
 //!
-//! Each batch is one journey from the runtime to this thread and back, whatever it holds. All other
-//! writes go through `writer`; a turn, which both take, keeps the two connections from waiting for each
-//! other inside SQLite, where waiting is sleeping.
+//! Each batch is one journey from the runtime to this thread and back, whatever it holds; batches that came during
+//! a transaction are the next one together. All other writes go through `writer`; a turn, which both take, keeps
+//! the two connections from waiting for each other inside SQLite, where waiting is sleeping.
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex, oneshot};
 
-use super::commit::{STATEMENTS, commit};
+use super::commit::Hand;
 use super::dialect::fault_of;
 use super::{BUSY_TIMEOUT, PRAGMAS, WRITER_CACHE};
 use crate::store::commit::Fault;
@@ -24,7 +24,6 @@ type Answer = Result<Vec<CommitOutcome>, StoreError>;
 
 struct Job {
     batch: Arc<[Transition]>,
-    turn: OwnedMutexGuard<()>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -32,8 +31,10 @@ struct Job {
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
     jobs: mpsc::Sender<Job>,
-    turn: Turn,
 }
+
+/// Transitions in one transaction, if it is made of several batches: keeps it in the tens of milliseconds.
+const TOGETHER_MAX: usize = 512;
 
 impl Committer {
     /// Starts the thread for a file that exists and has its tables.
@@ -45,42 +46,92 @@ impl Committer {
         let (jobs, line) = mpsc::channel();
         std::thread::Builder::new()
             .name("store-commit".into())
-            .spawn(move || serve(&path, durability, &line))
+            .spawn(move || serve(&path, durability, &turn, &line))
             .map_err(|e| StoreError::Unavailable(format!("the store's thread: {e}")))?;
-        Ok(Self { jobs, turn })
+        Ok(Self { jobs })
     }
 
     /// Commits the batch in one transaction. It goes on if the caller goes away.
     pub(super) async fn commit(&self, batch: Arc<[Transition]>) -> Answer {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
         let (reply, answer) = oneshot::channel();
         let gone = || StoreError::Unavailable("the store's thread has ended".into());
-        self.jobs
-            .send(Job { batch, turn, reply })
-            .map_err(|_| gone())?;
+        self.jobs.send(Job { batch, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
-fn serve(path: &std::path::Path, durability: Durability, line: &mpsc::Receiver<Job>) {
-    // Opened before it is needed; an error is the first caller's, who tries again.
-    let mut open = connect(path, durability).ok();
-    while let Ok(Job { batch, turn, reply }) = line.recv() {
-        let result = match open.take().map_or_else(|| connect(path, durability), Ok) {
-            Ok(connection) => {
-                let result = commit(&connection, &batch);
-                // After an answer was lost the connection is closed and opened anew, which makes SQLite
-                // recover from the file.
-                if !result.as_ref().is_err_and(Fault::spoils_connection) {
-                    open = Some(connection);
+fn serve(path: &std::path::Path, durability: Durability, turn: &Turn, line: &mpsc::Receiver<Job>) {
+    let mut next = None;
+    loop {
+        // Opened before it is needed; an error is that of the caller who waits for it, and is tried again.
+        match connect(path, durability).and_then(|db| work(&db, &mut next, turn, line)) {
+            Ok(After::Over) => return,
+            Ok(After::Spoiled) => {}
+            Err(fault) => {
+                if let Some(job) = next.take() {
+                    answer(vec![job], Err(fault));
                 }
-                result
+                match line.recv() {
+                    Ok(job) => next = Some(job),
+                    Err(_) => return,
+                }
             }
-            Err(fault) => Err(fault),
-        };
+        }
+    }
+}
+
+/// Why a connection serves no more.
+enum After {
+    /// Nobody is left who could ask.
+    Over,
+    /// An answer was lost. The connection is closed and opened anew, which makes SQLite recover from the file.
+    Spoiled,
+}
+
+/// Commits with this connection, first what waits for it.
+fn work(
+    connection: &Connection,
+    next: &mut Option<Job>,
+    turn: &Turn,
+    line: &mpsc::Receiver<Job>,
+) -> Result<After, Fault> {
+    let mut hand = Hand::new(connection)?;
+    while let Some(first) = next.take().or_else(|| line.recv().ok()) {
+        let turn = turn.blocking_lock();
+        let mut together = first.batch.len();
+        let mut jobs = vec![first];
+        while together < TOGETHER_MAX
+            && let Ok(job) = line.try_recv()
+        {
+            together += job.batch.len();
+            jobs.push(job);
+        }
+        let result = hand.commit(
+            &jobs
+                .iter()
+                .flat_map(|job| job.batch.iter())
+                .collect::<Vec<_>>(),
+        );
         drop(turn);
+        let spoiled = result.as_ref().is_err_and(Fault::spoils_connection);
+        answer(jobs, result);
+        if spoiled {
+            return Ok(After::Spoiled);
+        }
+    }
+    Ok(After::Over)
+}
+
+/// To each its own part; of an error all have the same.
+fn answer(jobs: Vec<Job>, result: Result<Vec<CommitOutcome>, Fault>) {
+    let mut result = result.map_err(StoreError::from).map(Vec::into_iter);
+    for Job { batch, reply } in jobs {
+        let part = match &mut result {
+            Ok(outcomes) => Ok(outcomes.by_ref().take(batch.len()).collect()),
+            Err(error) => Err(error.clone()),
+        };
         // Nobody listens any more if the caller was dropped; the work counts all the same.
-        drop(reply.send(result.map_err(StoreError::from)));
+        drop(reply.send(part));
     }
 }
 
@@ -88,7 +139,6 @@ fn connect(path: &std::path::Path, durability: Durability) -> Result<Connection,
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fault_of)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(fault_of)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let synchronous = match durability {
         Durability::Full => "full",
         Durability::Normal => "normal",

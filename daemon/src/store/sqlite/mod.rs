@@ -9,7 +9,9 @@ mod committer;
 mod dialect;
 #[cfg(test)]
 pub(crate) mod failpoint;
+mod put;
 mod state;
+mod statements;
 mod writer;
 
 use std::path::Path;
@@ -69,7 +71,8 @@ const MMAP: &str = "0";
 #[doc(hidden)]
 pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("claim", dialect::CLAIM),
-    ("fence", commit::FENCE),
+    ("fence", statements::FENCE),
+    ("step of a known run", statements::MOVE_KNOWN),
     ("runs", super::sql::RUNS),
     ("runs of a workflow", super::sql::RUNS_OF_WORKFLOW),
     ("runs in a status", super::sql::RUNS_IN_STATUS),
@@ -99,6 +102,9 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Those that wait are one transaction, so that each is only the way to the thread and back.
+    const COMMITS_AT_ONCE: usize = 8;
+
     /// Opens the file, makes it (readable by its owner only) if it is absent, and brings its tables
     /// up to date.
     ///
