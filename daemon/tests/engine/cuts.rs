@@ -219,7 +219,7 @@ fn every_message(url: &str, side: Side, dies: bool) {
     }
     let scheme = url.split(':').next().unwrap_or_default();
     println!("{scheme}: cut {side:?} {points} messages (every {stride}), process dies: {dies}");
-    assert!(points > 2, "only {points} points were reached");
+    assert!(points > 0, "no point was reached");
 }
 
 pub async fn a_connection_that_is_cut_at_any_message_loses_nothing_and_repeats_nothing(
