@@ -93,9 +93,8 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Returns at or after `time`, at once if it has passed.
     async fn wait_until(&self, time: Timestamp);
-    /// Returns when so much time has passed, whatever became of the clock meanwhile; sooner perhaps if it was set
-    /// back.
-    async fn wait_for(&self, time: Duration);
+    /// Returns after this span, also where the clock is set back meanwhile.
+    async fn pass(&self, span: Duration);
 }
 
 /// The machine's clock.
@@ -122,8 +121,8 @@ impl Clock for SystemClock {
         }
     }
 
-    async fn wait_for(&self, time: Duration) {
-        tokio::time::sleep(time).await;
+    async fn pass(&self, span: Duration) {
+        tokio::time::sleep(span).await;
     }
 }
 
@@ -142,9 +141,9 @@ impl ManualClock {
         self.0.send_modify(|now| *now = now.after(by));
     }
 
-    /// Sets the clock, back too, as somebody may do with a machine's.
-    pub fn set(&self, to: Timestamp) {
-        self.0.send_replace(to);
+    /// Sets the clock, also back, as an administrator or a time server does.
+    pub fn set(&self, time: Timestamp) {
+        self.0.send_replace(time);
     }
 }
 
@@ -159,14 +158,11 @@ impl Clock for ManualClock {
         let _ = self.0.subscribe().wait_for(|now| *now >= time).await;
     }
 
-    async fn wait_for(&self, time: Duration) {
-        let start = self.now();
-        let over = start.after(time);
-        let _ = self
-            .0
-            .subscribe()
-            .wait_for(|now| *now >= over || *now < start)
-            .await;
+    async fn pass(&self, span: Duration) {
+        let begun = self.now();
+        let end = begun.after(span);
+        let passed = |now: &Timestamp| *now >= end || *now < begun;
+        let _ = self.0.subscribe().wait_for(passed).await;
     }
 }
 

@@ -41,6 +41,17 @@ pub enum StartError {
         /// The process that works there, if it says so.
         holder: Option<u32>,
     },
+    /// Another process works with the store's file.
+    #[error(
+        "{} is in use by {}: a store in a file serves one daemon; several share one in PostgreSQL or MariaDB",
+        path.display(), process(*holder)
+    )]
+    StoreLocked {
+        /// The store's file.
+        path: PathBuf,
+        /// The process that has it, if it says so.
+        holder: Option<u32>,
+    },
     /// The state folder cannot be made or used.
     #[error("{}: {cause}", path.display())]
     State {
@@ -122,7 +133,7 @@ pub struct Daemon {
     keeper: Option<(JoinHandle<()>, CancellationToken, watch::Receiver<bool>)>,
     drain: Duration,
     /// Held to the end.
-    _lock: StateLock,
+    _locks: (StateLock, Option<lock::StoreLock>),
 }
 
 impl Daemon {
@@ -145,6 +156,7 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let state = settings.paths.state.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store_lock = wiring::store_lock(&settings)?;
         let listener = wiring::listener(&settings, extent).await?;
         let address = listener
             .as_ref()
@@ -225,7 +237,7 @@ impl Daemon {
             keeper,
             drain: settings.engine.drain.0,
             state,
-            _lock: lock,
+            _locks: (lock, store_lock),
         })
     }
 

@@ -5,6 +5,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::expect_used,
     reason = "tests"
 )]
 
@@ -28,8 +30,14 @@ use serde_json::{Value, json};
 
 #[path = "engine/control.rs"]
 mod control;
+#[path = "engine/cuts.rs"]
+mod cuts;
 #[path = "fresh/mod.rs"]
 mod fresh;
+#[path = "oracle/mod.rs"]
+mod oracle;
+#[path = "engine/proxy.rs"]
+mod proxy;
 
 use control::*;
 
@@ -71,6 +79,29 @@ promises! {
     an_at_most_once_task_is_not_begun_again_after_its_daemon_died,
     a_rerun_repeats_only_the_items_that_failed,
     daemons_that_are_given_the_same_key_at_once_begin_one_run,
+}
+
+/// One test a promise and server: what a file has instead of messages is in `engine::tests_points`.
+macro_rules! on_servers {
+    ($($promise:ident),* $(,)?) => {
+        mod cut_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::postgres(crate::cuts::$promise).await;
+            })*
+        }
+        mod cut_mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::mariadb(crate::cuts::$promise).await;
+            })*
+        }
+    };
+}
+
+on_servers! {
+    a_connection_that_is_cut_at_any_message_loses_nothing_and_repeats_nothing,
+    a_process_that_dies_at_any_message_is_continued_by_the_next,
 }
 
 /// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.

@@ -28,6 +28,8 @@ mod letters;
 mod lists;
 #[path = "store_conformance/losses.rs"]
 mod losses;
+#[path = "store_conformance/many.rs"]
+mod many;
 #[path = "store_conformance/mariadb.rs"]
 mod mariadb_only;
 #[path = "store_conformance/plans.rs"]
@@ -105,6 +107,11 @@ promises! {
         a_daemon_without_a_heartbeat_claims_nothing,
         final_runs_are_not_claimed,
         orders_reach_the_owner_oldest_first;
+    many:
+        each_daemon_is_judged_by_its_own_lease,
+        a_duty_is_one_daemons_at_a_time_and_ends_with_its_life,
+        every_publication_and_removal_is_counted,
+        what_one_daemon_writes_another_hears_of;
     definitions:
         publishing_twice_changes_nothing,
         a_retired_workflow_keeps_its_versions,

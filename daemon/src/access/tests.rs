@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{Clock as _, ManualClock, Timestamp};
 use crate::id::OrganizationId;
-use crate::store::{Durability, open_all};
+use crate::store::{Durability, LEASE, open_all};
 
 const PASSWORD: &str = "correct horse battery";
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -25,7 +25,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("store.db").display());
-        let (_, store) = open_all(&url, Durability::Normal).await.unwrap();
+        let (_, store) = open_all(&url, Durability::Normal, LEASE).await.unwrap();
         let clock = ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000));
         let settings = AccessSettings {
             session_idle: IDLE,

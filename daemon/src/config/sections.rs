@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::hosts::{HostKey, HostSection};
 use super::server::{AuthSection, ServerSection};
 use crate::id::{DatabaseName, OrganizationId, SecretName, VariableName, WorkflowName};
+use crate::store::LEASE;
 use crate::units::{Size, Span};
 use crate::workflow::environment::Ceilings;
 
@@ -237,6 +238,9 @@ pub struct EngineSection {
     pub backlog: u32,
     /// How long running attempts may finish after SIGTERM.
     pub drain: Span,
+    /// How long the daemon counts as alive after its last sign of life, of which it gives six in that time.
+    /// Others take its runs over afterwards.
+    pub lease: Span,
 }
 
 impl Default for EngineSection {
@@ -248,6 +252,7 @@ impl Default for EngineSection {
             // About a GiB of store.
             backlog: 1_000_000,
             drain: Span(Duration::from_secs(60)),
+            lease: Span(LEASE),
         }
     }
 }
@@ -355,12 +360,15 @@ pub enum LogFormat {
 pub struct ReloadSection {
     /// How long a file must have vanished before its workflow is removed. Editors delete and rename.
     pub removal_grace: Span,
+    /// Whether files become versions here, or the store is followed; absent: if the store is a file.
+    pub publish: Option<bool>,
 }
 
 impl Default for ReloadSection {
     fn default() -> Self {
         Self {
             removal_grace: Span(Duration::from_secs(2)),
+            publish: None,
         }
     }
 }

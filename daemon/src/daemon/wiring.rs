@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::lock::StoreLock;
 use super::{Extent, StartError};
 use crate::access::{Access, AccessError, AccessSettings};
 use crate::api::Edge;
@@ -32,6 +33,8 @@ use crate::workflow::grant::SqlMode;
 
 /// The default store's file in the state folder.
 const STORE_NAME: &str = "flowweaver.db";
+/// The file in the state folder that names the installation.
+const INSTANCE_NAME: &str = "instance";
 /// The folder of compiled modules in the state folder.
 const COMPILED_NAME: &str = "compiled";
 
@@ -52,7 +55,8 @@ pub(super) async fn store(
         config::Durability::Full => Durability::Full,
         config::Durability::Normal => Durability::Normal,
     };
-    Ok(store::open_all(&store_url(settings), durability).await?)
+    let lease = settings.engine.lease.0;
+    Ok(store::open_all(&store_url(settings), durability, lease).await?)
 }
 
 /// Takes the port of the API, if it is to listen on one.
@@ -60,7 +64,12 @@ pub(super) async fn listener(
     settings: &Settings,
     extent: Extent,
 ) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = settings.server.listen.0.filter(|_| extent == Extent::Whole) else {
+    let Some(address) = settings
+        .server
+        .listen
+        .0
+        .filter(|_| extent == Extent::Service)
+    else {
         return Ok(None);
     };
     match TcpListener::bind(address).await {
@@ -99,6 +108,20 @@ pub(super) fn edge(settings: &Settings) -> Edge {
             .collect(),
         session_life: settings.auth.session_life.0,
     }
+}
+
+/// Takes the store's file for this process, where the store is one.
+pub(super) fn store_lock(settings: &Settings) -> Result<Option<StoreLock>, StartError> {
+    match config::sqlite_path(&store_url(settings)) {
+        Some(file) => StoreLock::take(file, &settings.paths.state),
+        None => Ok(None),
+    }
+}
+
+/// Whether this daemon turns files into versions. With a store in a file there is no other who could.
+fn publishes(settings: &Settings) -> bool {
+    let is_file = config::sqlite_path(&store_url(settings)).is_some();
+    settings.reload.publish.unwrap_or(is_file)
 }
 
 /// Reads the secrets from everywhere they may be.
@@ -289,6 +312,8 @@ pub(super) fn reload(
         flows: settings.paths.flows.clone(),
         tasks: settings.paths.tasks.clone(),
         removal_grace: settings.reload.removal_grace.0,
+        publish: publishes(settings),
+        shared: config::sqlite_path(&store_url(settings)).is_none(),
         module_bytes_max: settings.limits.module.0,
         ceilings: ceilings(settings),
         vars: settings
@@ -325,6 +350,7 @@ pub(super) fn engine(
             Extent::Files | Extent::Records => 0,
         },
         instance: instance(&settings.paths.state),
+        heartbeat: settings.engine.lease.0 / engine::BEATS_A_LEASE,
         slots: usize::try_from(settings.engine.slots).unwrap_or(usize::MAX),
         queue: usize::try_from(settings.engine.queue).unwrap_or(usize::MAX),
         backlog: settings.engine.backlog,
@@ -345,14 +371,36 @@ pub(super) fn engine(
     .map_err(StartError::Thread)
 }
 
-/// The state folder is what makes an installation: whoever holds its lock is its only process.
+/// The state folder is what makes an installation: whoever holds its lock is its only process. It has a name of
+/// its own, because machines made from one image have the same paths, and the host's, because they may have the
+/// same files, too.
 fn instance(state: &Path) -> String {
-    let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
     let host = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned();
-    format!("{host}:{}", path.display())
+    match instance_name(&state.join(INSTANCE_NAME)) {
+        Ok(name) => format!("{host}:{name}"),
+        Err(error) => {
+            tracing::warn!(%error, "the state folder's name cannot be kept; its path is used");
+            let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+            format!("{host}:{}", path.display())
+        }
+    }
+}
+
+/// The name in the file, which is made at the first start.
+fn instance_name(file: &Path) -> std::io::Result<String> {
+    match std::fs::read_to_string(file) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let name = format!("{:016x}", rand::random::<u64>());
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("{name}\n"))?;
+    std::fs::rename(beside, file)?;
+    Ok(name)
 }
 
 fn lost_or_late(error: reload::VersionError) -> engine::VersionError {

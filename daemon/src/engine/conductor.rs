@@ -17,7 +17,7 @@ use super::handle::{EngineHandle, Shared};
 use super::intake::{Admission, Intake};
 use super::outcome::Happening;
 use super::step::Frame;
-use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, writer};
+use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, news, writer};
 use crate::clock::Timestamp;
 use crate::id::{DaemonId, Digest, RunId};
 use crate::run::status::Status;
@@ -84,11 +84,15 @@ pub(super) struct Conductor {
     pub alive: bool,
     pub beating: bool,
     pub claiming: bool,
+    /// Whether others told of work or orders while a claim was under way.
+    pub heard: bool,
     /// Whether runs without an owner are known to wait in the store.
     pub backlog: bool,
     /// Runs that wait in the store.
     pub waiting: Waiting,
     pub beat_at: Timestamp,
+    /// When an alarm last rang.
+    pub looked_at: Timestamp,
     pub claim_at: Timestamp,
     pub flush_at: Option<Timestamp>,
     pub leaving: Option<Leaving>,
@@ -113,6 +117,7 @@ pub(super) fn new(
     });
     let now = parts.clock.now();
     let shared = Arc::new(Shared {
+        daemon,
         store: parts.store,
         clock: parts.clock,
         versions: parts.versions,
@@ -121,6 +126,7 @@ pub(super) fn new(
         waiting_triggers: AtomicUsize::new(0),
         waiting_bytes: AtomicUsize::new(0),
         events: broadcast::Sender::new(EVENTS_KEPT),
+        elsewhere: broadcast::Sender::new(EVENTS_KEPT),
         endings: broadcast::Sender::new(ENDINGS_KEPT),
         health: health_reader,
         runtime: Handle::current(),
@@ -145,9 +151,11 @@ pub(super) fn new(
         alive: false,
         beating: false,
         claiming: false,
+        heard: false,
         backlog: true,
         waiting: Waiting::default(),
         beat_at: now,
+        looked_at: now,
         claim_at: now,
         flush_at: None,
         leaving: None,
@@ -155,6 +163,7 @@ pub(super) fn new(
         store_health: Ok(()),
         health,
     };
+    news::hear(&shared);
     (
         EngineHandle::new(shared),
         conductor.run(messages, admissions),
@@ -175,7 +184,14 @@ impl Conductor {
             // Making a timer is dear compared with a message, and most messages change nothing.
             if alarm.0 != Some(at) {
                 let clock = Arc::clone(&self.shared.clock);
-                let wait = async move { clock.wait_until(at).await };
+                let span = at.since(clock.now());
+                let wait = async move {
+                    tokio::select! {
+                        () = clock.wait_until(at) => {}
+                        // A clock that was set back must not silence the daemon until it is as late again.
+                        () = clock.pass(span) => {}
+                    }
+                };
                 alarm = (Some(at), Box::pin(wait));
             }
             tokio::select! {
@@ -416,6 +432,12 @@ impl Conductor {
 
     fn on_alarm(&mut self) {
         let now = self.now();
+        if now < self.looked_at {
+            tracing::warn!(back = ?self.looked_at.since(now), "the clock was set back");
+            (self.beat_at, self.claim_at) = (now, now);
+            self.flush_at = self.flush_at.map(|_| now);
+        }
+        self.looked_at = now;
         if self.beat_at <= now {
             self.beat_at = now.after(self.settings.heartbeat);
             // A store that hangs gets one call, not a heap of them.

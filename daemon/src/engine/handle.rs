@@ -13,7 +13,7 @@ use super::{
     RerunVersion, TriggerError, TriggerRequest, Versions, WaitError,
 };
 use crate::clock::Clock;
-use crate::id::{CommandId, OrganizationId, RunId};
+use crate::id::{CommandId, DaemonId, OrganizationId, RunId};
 use crate::run::key::redrive_key;
 use crate::run::status::Status;
 use crate::store::rows::{CommandKind, CommandRow};
@@ -58,6 +58,7 @@ const FOREIGN_LOOK: Duration = Duration::from_secs(1);
 pub struct EngineHandle(Arc<Shared>);
 
 pub(super) struct Shared {
+    pub daemon: DaemonId,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub versions: Versions,
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub waiting_triggers: AtomicUsize,
     pub waiting_bytes: AtomicUsize,
     pub events: broadcast::Sender<EngineEvent>,
+    /// Runs that ended at another owner, as far as that was told.
+    pub elsewhere: broadcast::Sender<RunId>,
     /// The ends of runs alone: whoever needs no more is not woken by every commit.
     pub endings: broadcast::Sender<EngineEvent>,
     pub health: watch::Receiver<Health>,
@@ -76,6 +79,11 @@ pub(super) struct Shared {
 impl EngineHandle {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    /// The id under which it owns runs.
+    pub fn daemon_id(&self) -> DaemonId {
+        self.0.daemon
     }
 
     /// Accepts a run. Returns after its commit; dropping the call does not undo it.
@@ -178,6 +186,7 @@ impl EngineHandle {
     /// Waits for the end of a run and says how it ended.
     pub async fn wait(&self, run: RunId) -> Result<Status, WaitError> {
         let mut events = self.endings();
+        let mut elsewhere = self.0.elsewhere.subscribe();
         loop {
             let (answer, status) = oneshot::channel();
             self.tell(Intake::Wait { run, answer });
@@ -192,18 +201,19 @@ impl EngineHandle {
                 Some(image) if image.run.status.is_final() => return Ok(image.run.status),
                 Some(_) => {}
             }
-            if let Some(status) = self.finish_of(run, &mut events).await {
+            if let Some(status) = self.finish_of(run, &mut events, &mut elsewhere).await {
                 return Ok(status);
             }
         }
     }
 
-    /// Waits for news of a run that is not in memory: it is claimed and ends here, or enough time
-    /// passes to look again.
+    /// Waits for news of a run that is not in memory: it is claimed and ends here, its owner tells that it
+    /// has ended, or enough time passes to look again.
     async fn finish_of(
         &self,
         run: RunId,
         events: &mut broadcast::Receiver<EngineEvent>,
+        elsewhere: &mut broadcast::Receiver<RunId>,
     ) -> Option<Status> {
         let look = self.0.clock.now().after(FOREIGN_LOOK);
         let timer = self.0.clock.wait_until(look);
@@ -211,6 +221,9 @@ impl EngineHandle {
         loop {
             tokio::select! {
                 () = &mut timer => return None,
+                ended = elsewhere.recv() => if ended.map_or(true, |ended| ended == run) {
+                    return None;
+                },
                 event = events.recv() => match event {
                     Ok(EngineEvent::Finished { run_id, status, .. }) if run_id == run => {
                         return Some(status);

@@ -42,6 +42,8 @@ pub(super) enum Intake {
     Counted(Result<u32, StoreError>),
     /// The store took a sign of life.
     Beat(Result<(), StoreError>),
+    /// Another daemon tells that runs or orders wait.
+    Heard,
     /// Durable orders.
     Orders(Vec<CommandRow>),
     /// A run could not be read; it is tried again.

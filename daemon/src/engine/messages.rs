@@ -33,6 +33,11 @@ impl Conductor {
             Intake::Claimed(result) => self.claimed(result),
             Intake::Counted(result) => self.counted(result),
             Intake::Beat(result) => self.beaten(result),
+            Intake::Heard => {
+                // A look that is under way may have been too early for it.
+                self.heard = self.claiming;
+                self.claim(true);
+            }
             Intake::Orders(orders) => self.take_orders(orders),
             Intake::Wait { run, answer } => {
                 if self.runs.contains_key(&run) || self.arriving.contains_key(&run) {
@@ -102,6 +107,8 @@ impl Conductor {
             Err(error) => {
                 tracing::warn!(%error, "the store did not take the sign of life");
                 self.store_health = Err(error.to_string());
+                // Declared gone: what it would own belongs to the others at once.
+                self.alive &= !matches!(error, StoreError::Rejected(_));
                 // Nothing can be owned before the first sign of life, so it is tried again soon.
                 if !self.alive {
                     self.beat_at = self.now().after(self.settings.claim);
@@ -135,7 +142,8 @@ impl Conductor {
             self.errands.read(claim.run_id, None);
         }
         self.take_orders(orders);
-        self.claim(false);
+        let look = std::mem::take(&mut self.heard);
+        self.claim(look);
     }
 
     fn take_orders(&mut self, orders: Vec<CommandRow>) {

@@ -8,6 +8,7 @@
 //! * `active` (with `book`, `step`, `input`, `history`, `lanes`, `letters`, `recover`): that run, its ids and data, and
 //!   how events become a transition;
 //! * `writer`: commits a batch; what arrives during a commit forms the next batch;
+//! * `news`: what other daemons on the store tell;
 //! * `errand`: calls to the store that the conductor must not wait for;
 //! * `attempt`, `child`: a guest under way, or another workflow in its place.
 //!
@@ -35,6 +36,7 @@ mod intake;
 mod lanes;
 mod letters;
 mod messages;
+mod news;
 mod outcome;
 mod recover;
 mod rerun;
@@ -58,6 +60,8 @@ mod tests_fault;
 #[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
+mod tests_points;
+#[cfg(test)]
 mod tests_simulation;
 mod writer;
 
@@ -71,7 +75,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, TaskName, WorkflowId, WorkflowName};
 use crate::run::status::{Status, Trigger};
 use crate::sandbox::invoke::Invoke;
-use crate::store::{Store, StoreError};
+use crate::store::{LEASE, Store, StoreError};
 use crate::workflow::model::Workflow;
 
 pub use handle::EngineHandle;
@@ -105,6 +109,9 @@ pub struct Parts {
     /// Numbers.
     pub settings: Settings,
 }
+
+/// Signs of life within a lease: some may be lost or late before anybody takes over.
+pub const BEATS_A_LEASE: u32 = 6;
 
 /// The engine's numbers.
 #[derive(Debug, Clone)]
@@ -145,8 +152,7 @@ impl Default for Settings {
             backlog: 1_000_000,
             // Keeps one commit in the tens of milliseconds.
             batch: 512,
-            // A third of the lease that drivers give.
-            heartbeat: Duration::from_secs(5),
+            heartbeat: LEASE / BEATS_A_LEASE,
             claim: Duration::from_secs(1),
             // Live enough for a person, rare enough for the store.
             flush: Duration::from_millis(250),

@@ -16,7 +16,7 @@ use crate::id::{
 use crate::run::status::Status;
 use crate::store::rows::*;
 use crate::store::{
-    CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
+    CommitOutcome, Duty, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
     StoreError,
 };
 
@@ -51,6 +51,8 @@ pub struct Tables {
     pub workflows: Vec<WorkflowRow>,
     daemons: HashMap<DaemonId, Sign>,
     pub commits: usize,
+    /// Signs of life that were taken.
+    pub beats: usize,
     pub largest_batch: usize,
     faults: HashMap<usize, Fault>,
     pub down: bool,
@@ -343,6 +345,7 @@ impl Store for FakeStore {
                 return Err(StoreError::Rejected("it was declared gone".into()));
             }
             known.seen = now;
+            tables.beats += 1;
             return Ok(());
         }
         for sign in tables.daemons.values_mut() {
@@ -362,6 +365,14 @@ impl Store for FakeStore {
             sign.gone = true;
         }
         Ok(())
+    }
+
+    async fn take_duty(&self, _: DaemonId, _: Duty) -> Result<bool, StoreError> {
+        Err(unused())
+    }
+
+    async fn catalog_revision(&self) -> Result<i64, StoreError> {
+        Err(unused())
     }
 
     async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {

@@ -1,11 +1,13 @@
 //! Files become the catalog: watch → read → compile → prepare modules → publish → swap.
 //!
+//! In a store that daemons share one of them does so, and the others follow the store (`follow`).
 //! Each file on its own: one that is broken keeps its last good version live and is reported.
 //! Starting is reloading from nothing. What a file means is `workflow`'s business, what a module
 //! may do `sandbox`'s; this module decides only what is live.
 
 mod files;
 mod flows;
+mod follow;
 mod letting_go;
 mod modules;
 mod organizations;
@@ -55,6 +57,10 @@ pub struct ReloadParts {
     pub tasks: PathBuf,
     /// How long a file must have vanished before its workflow goes.
     pub removal_grace: Duration,
+    /// Whether files become versions here.
+    pub publish: bool,
+    /// Whether other daemons may use the store.
+    pub shared: bool,
     /// The largest module file, in bytes.
     pub module_bytes_max: u64,
     /// What workflows may ask for.
@@ -93,6 +99,10 @@ pub struct Reload {
     prepared: (mpsc::Sender<Prepared>, mpsc::Receiver<Prepared>),
     retry_at: Option<Timestamp>,
     settled: signal::Sender<bool>,
+    /// In a shared store: whether this daemon is the one that publishes, once that is known.
+    leading: Option<bool>,
+    /// How far the store's publications have been followed.
+    followed: Option<i64>,
     /// The modules in use, and how often compiled code had been written, when it was last swept.
     swept: Option<(HashSet<Digest>, u64)>,
 }
@@ -111,6 +121,8 @@ impl Reload {
             prepared: mpsc::channel(1),
             retry_at: None,
             settled,
+            leading: None,
+            followed: None,
             swept: None,
         };
         (reload, receiver)
@@ -124,17 +136,29 @@ impl Reload {
         }
         let mut watch = watch.ok();
         let mut ended = self.parts.engine.endings();
+        let mut news = self.parts.store.news();
+        let shared = self.parts.shared;
+        self.warn_of_idle_files();
         self.restore().await;
         loop {
             let writing = watch.as_ref().map(Watch::writing).unwrap_or_default();
             self.pass(&writing).await;
             let due = self.next_look();
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = changed(&mut watch) => {}
-                Some(prepared) = self.prepared.1.recv() => self.module_prepared(prepared).await,
-                () = letting_go::possible(&mut ended, &self.draft) => {}
-                () = self.parts.clock.wait_until(due) => {}
+            let mut again = false;
+            while !again {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = changed(&mut watch) => again = true,
+                    Some(prepared) = self.prepared.1.recv() => {
+                        self.module_prepared(prepared).await;
+                        again = true;
+                    }
+                    () = letting_go::possible(&mut ended, &self.draft) => again = true,
+                    () = self.parts.clock.wait_until(due) => again = true,
+                    () = follow::elsewhere(&mut news, &self.parts.clock), if shared => {
+                        again = self.look_elsewhere().await;
+                    }
+                }
             }
         }
     }
@@ -142,10 +166,13 @@ impl Reload {
     /// Looks at everything once and swaps the catalog if it is another one now.
     async fn pass(&mut self, writing: &BTreeSet<PathBuf>) {
         self.retry_at = None;
-        let modules_changed = self.scan_modules(writing).await;
-        self.scan_flows(writing).await;
-        let changed = self.compile_flows(&modules_changed).await;
-        self.remove_vanished().await;
+        let mut changed = self.follow().await;
+        if self.leads().await {
+            let modules_changed = self.scan_modules(writing).await;
+            self.scan_flows(writing).await;
+            changed |= self.compile_flows(&modules_changed).await;
+            self.remove_vanished().await;
+        }
         let another = changed || !self.same_as_live();
         if another {
             self.parts.catalog.store(Arc::new(self.draft.clone()));
@@ -161,7 +188,9 @@ impl Reload {
             .values()
             .any(|problem| matches!(problem.kind, ProblemKind::Compiling));
         self.settled.send_if_modified(|settled| {
-            let now = !compiling;
+            // Nothing was looked at before it is known who publishes.
+            let known = !(self.parts.publish && self.parts.shared) || self.leading.is_some();
+            let now = !compiling && known;
             std::mem::replace(settled, now) != now
         });
         self.let_go().await;

@@ -126,59 +126,6 @@ impl Reload {
             self.no_problem(&self.flow_path(&name));
         }
     }
-
-    /// Makes live what the store says was live, so that a file that is broken now keeps its last
-    /// good version across a restart. What its file says today is looked at right afterwards.
-    pub(super) async fn restore(&mut self) {
-        let workflows = match self.parts.store.workflows().await {
-            Ok(workflows) => workflows,
-            Err(error) => {
-                tracing::warn!(%error, "the last good versions cannot be read");
-                return;
-            }
-        };
-        for row in workflows {
-            let Some(version) = row.active_version else {
-                continue;
-            };
-            let restored = match self.parts.store.version(&version).await {
-                Ok(Some(restored)) => restored,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::warn!(workflow = %row.name, %error, "its last good version cannot be read");
-                    continue;
-                }
-            };
-            let name = restored
-                .file
-                .strip_prefix("flows/")
-                .unwrap_or(&restored.file)
-                .to_owned();
-            match self.parts.versions.ready(&version).await {
-                Ok(workflow) => {
-                    let live = LiveWorkflow {
-                        workflow_id: row.workflow_id,
-                        organization_id: row.organization_id,
-                        workflow,
-                        file: restored.file.as_str().into(),
-                        live_since: restored.created_at,
-                        warnings: Vec::new(),
-                    };
-                    self.draft
-                        .workflows
-                        .insert((row.organization_id, row.name.clone()), Arc::new(live));
-                    let file = self
-                        .flows
-                        .entry(name)
-                        .or_insert_with(|| FlowFile::new(row.organization_id));
-                    file.live = Some(row.name);
-                }
-                Err(error) => {
-                    tracing::warn!(workflow = %row.name, %error, "its last good version cannot be restored")
-                }
-            }
-        }
-    }
 }
 
 fn version_row(

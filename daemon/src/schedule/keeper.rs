@@ -177,7 +177,7 @@ impl Keeper {
                 Err(RecvError::Lagged(_)) => None,
                 Err(RecvError::Closed) => return Wake::Stop,
             }),
-            () = clock.wait_for(look) => Wake::Look,
+            () = clock.pass(look) => Wake::Look,
         }
     }
 

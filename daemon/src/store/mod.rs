@@ -13,6 +13,7 @@ mod commit;
 pub mod control;
 mod control_calls;
 pub mod mariadb;
+pub mod news;
 pub mod postgres;
 pub mod rows;
 pub mod schedule;
@@ -37,16 +38,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
+use news::News;
 use rows::{
     ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
     Transition, VersionRow, WorkflowRow,
 };
 
-/// How long a daemon counts as alive after its last heartbeat. Long enough for a slow disk, a long
-/// pause of the machine's scheduler and a few lost heartbeats; short enough that a crash delays its
-/// runs by half a minute. A restart of the same instance does not wait for it.
+/// How long a daemon counts as alive after its last heartbeat, unless its operator says otherwise. Long
+/// enough for a slow disk, a long pause of the machine's scheduler and a few lost heartbeats; short enough
+/// that a crash delays its runs by half a minute. A restart of the same instance does not wait for it.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A module's bytes are kept in pieces of this size: no database then needs a large value in one packet.
@@ -68,7 +71,20 @@ pub enum Durability {
 /// # Errors
 /// `Rejected` for a URL of another kind; otherwise as the driver says.
 pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(open_all(url, durability).await?.0)
+    open_as(url, durability, LEASE).await
+}
+
+/// The same for a daemon that counts as alive for `lease` after each of its heartbeats. Each daemon says its
+/// own: those with different leases judge each other rightly.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_as(
+    url: &str,
+    durability: Durability,
+    lease: Duration,
+) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_all(url, durability, lease).await?.0)
 }
 
 /// The same, and what it knows of people.
@@ -78,24 +94,33 @@ pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, S
 pub async fn open_all(
     url: &str,
     durability: Durability,
+    lease: Duration,
 ) -> Result<(Arc<dyn Store>, Arc<dyn AccessStore>), StoreError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
-        let store = Arc::new(sqlite::SqliteStore::open(Path::new(path), durability).await?);
+        let store = sqlite::SqliteStore::open(Path::new(path), durability).await?;
+        let store = Arc::new(store.with_lease(lease));
         return Ok((Arc::clone(&store) as _, store));
     }
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        let store = Arc::new(postgres::PostgresStore::open(url, durability).await?);
+        let store = postgres::PostgresStore::open(url, durability).await?;
+        let store = Arc::new(store.with_lease(lease));
         return Ok((Arc::clone(&store) as _, store));
     }
     if url.starts_with("mariadb:") || url.starts_with("mysql:") {
-        let store = Arc::new(mariadb::MariaDbStore::open(url, durability).await?);
+        let store = mariadb::MariaDbStore::open(url, durability).await?;
+        let store = Arc::new(store.with_lease(lease));
         return Ok((Arc::clone(&store) as _, store));
     }
     // The URL itself stays out of the message: it may hold a password.
     Err(StoreError::Rejected(
         "a store's URL begins with sqlite:, postgres: or mariadb:".into(),
     ))
+}
+
+/// A span as the tables hold it.
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The least key that is greater than every key with this prefix; none if there is no such key.
@@ -141,6 +166,22 @@ pub enum CommitOutcome {
     Rejected(String),
 }
 
+/// What only one daemon may do at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Turning files into versions and removals.
+    Publish,
+}
+
+impl Duty {
+    /// As the table has it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+        }
+    }
+}
+
 /// A driver. Every write is one transaction; a call that returns an error other than
 /// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
 #[async_trait]
@@ -157,7 +198,7 @@ pub trait Store: StateStore + ControlStore + ScheduleStore {
     }
 
     /// Takes over up to `limit` runs that are not final and have no live owner: queued ones, those
-    /// released, and those whose owner's heartbeat is older than the lease allows. Larger priority
+    /// released, and those whose owner's heartbeat is older than its lease allows. Larger priority
     /// first, then older first. Each gets the next lease epoch with `daemon` as its owner.
     async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError>;
 
@@ -170,6 +211,15 @@ pub trait Store: StateStore + ControlStore + ScheduleStore {
 
     /// Says that this daemon has gone, so that nobody waits for its lease.
     async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError>;
+
+    /// Takes a duty that one daemon has at a time, or keeps it; answers whether `daemon` has it now. It is
+    /// free when the one who had it says goodbye, is replaced, or is silent for longer than its lease.
+    async fn take_duty(&self, daemon: DaemonId, duty: Duty) -> Result<bool, StoreError>;
+
+    /// What other daemons tell; none where the database has no way to, and everybody only looks for himself.
+    fn news(&self) -> Option<broadcast::Receiver<News>> {
+        None
+    }
 
     /// Everything needed to continue a run.
     async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError>;
@@ -190,6 +240,9 @@ pub trait Store: StateStore + ControlStore + ScheduleStore {
         organization: OrganizationId,
         name: &WorkflowName,
     ) -> Result<(), StoreError>;
+
+    /// Grows with each publication and removal, whoever makes it.
+    async fn catalog_revision(&self) -> Result<i64, StoreError>;
 
     /// All workflows, retired ones included.
     async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError>;

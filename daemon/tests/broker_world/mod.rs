@@ -25,7 +25,8 @@ use flowweaver::id::{
 use flowweaver::store::control::{ControlStore, DeadLetterRow, LetterFilter};
 use flowweaver::store::rows::*;
 use flowweaver::store::{
-    CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store, StoreError,
+    CommitOutcome, Duty, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store,
+    StoreError,
 };
 use flowweaver::workflow::grant::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -385,6 +386,12 @@ impl Store for Keys {
         absent()
     }
     async fn farewell(&self, _: DaemonId) -> Result<(), StoreError> {
+        absent()
+    }
+    async fn take_duty(&self, _: DaemonId, _: Duty) -> Result<bool, StoreError> {
+        absent()
+    }
+    async fn catalog_revision(&self) -> Result<i64, StoreError> {
         absent()
     }
     async fn load_run(&self, _: RunId) -> Result<Option<RunImage>, StoreError> {

@@ -38,6 +38,7 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
         "workflow_version_id",
     ),
     ("workflow_run", "owner", "daemon", "daemon_id"),
+    ("duty", "daemon_id", "daemon", "daemon_id"),
     (
         "job_run",
         "workflow_run_id",

@@ -91,6 +91,7 @@ impl Raw {
 
 #[derive(Clone)]
 pub struct World {
+    pub url: String,
     pub store: Arc<dyn Store>,
     pub access: Arc<dyn AccessStore>,
     pub raw: Raw,
@@ -102,33 +103,63 @@ pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(promise: Promise
     crate::fresh::sqlite(move |url| async move {
         let path = url.strip_prefix("sqlite:").unwrap();
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-        let (store, access) = flowweaver::store::open_all(&url, Durability::Full)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Full, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = Raw::Sqlite(sqlx::SqlitePool::connect_with(options).await.unwrap());
-        keep(promise, World { store, access, raw }).await;
+        keep(
+            promise,
+            World {
+                url,
+                store,
+                access,
+                raw,
+            },
+        )
+        .await;
     })
     .await;
 }
 
 pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
     crate::fresh::postgres(move |url| async move {
-        let (store, access) = flowweaver::store::open_all(&url, Durability::Full)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Full, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = Raw::Postgres(sqlx::PgPool::connect(&url).await.unwrap());
-        keep(promise, World { store, access, raw }).await;
+        keep(
+            promise,
+            World {
+                url,
+                store,
+                access,
+                raw,
+            },
+        )
+        .await;
     })
     .await;
 }
 
 pub async fn on_mariadb<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
     crate::fresh::mariadb(move |url| async move {
-        let (store, access) = flowweaver::store::open_all(&url, Durability::Full)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Full, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = raw_mariadb(&url).await;
-        keep(promise, World { store, access, raw }).await;
+        keep(
+            promise,
+            World {
+                url,
+                store,
+                access,
+                raw,
+            },
+        )
+        .await;
     })
     .await;
 }

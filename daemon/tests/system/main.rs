@@ -15,6 +15,8 @@
 #[path = "../guests/mod.rs"]
 #[allow(dead_code, reason = "other tests' guests use the rest")]
 mod guests;
+#[path = "../oracle/mod.rs"]
+mod oracle;
 mod rig;
 mod world;
 
@@ -28,12 +30,19 @@ mod command_line;
 mod control;
 mod databases;
 mod defects;
+mod disk;
 mod durability;
+mod effects;
+mod fleet;
 mod flows;
+mod kills;
 mod knowledge;
 mod letting_go;
 mod limits;
+mod many;
 mod reload;
 mod schedules;
 mod secrets;
+mod servers;
 mod state;
+mod zombies;

@@ -286,6 +286,17 @@ impl Rig {
         daemon.child.wait().unwrap()
     }
 
+    /// Puts another store's file and log in the place of its own, while it does not run.
+    pub fn replace_store(&self, from: &Path) {
+        for name in ["flowweaver.db", "flowweaver.db-wal", "flowweaver.db-shm"] {
+            let to = self.path("state").join(name);
+            let _ = fs::remove_file(&to);
+            if from.join(name).exists() {
+                fs::copy(from.join(name), to).unwrap();
+            }
+        }
+    }
+
     /// Runs a command of the command line.
     pub fn cli(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()

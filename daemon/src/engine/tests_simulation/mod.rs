@@ -37,8 +37,14 @@ use crate::workflow::model::{Concurrency, OnFailure, OnInterrupt, RunOn, Workflo
 /// Rounds of storm, and of fair weather until everything must have ended: with these steps, hours.
 const STORM: usize = 250;
 const CALM: usize = 20_000;
+/// Rounds of fair weather before time goes faster.
+const BRISK: usize = 1_000;
 const RUNS: usize = 12;
 const DAEMONS: usize = 3;
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
+/// Keeps the draws of jumps apart from the storm's.
+const JUMPS: u64 = 0x6a75_6d70;
 
 /// What may happen, in percent of the rounds.
 struct Weather {
@@ -235,6 +241,10 @@ struct World {
     triggers: usize,
     /// Whether nothing is to be killed, frozen, lost or cancelled.
     calm: bool,
+    /// Where the clock is set back and forward, draws of its own, so that a seed's storm is the same without.
+    jumps: Option<StdRng>,
+    /// How often it may still be set back: what waits for a time waits an hour longer each.
+    backs: u32,
 }
 
 fn drawn_workflow(
@@ -324,6 +334,8 @@ impl World {
             daemons: Vec::new(),
             acknowledged: Arc::default(),
             triggers: 0,
+            jumps: None,
+            backs: 2,
         };
         for instance in 0..world.rng.random_range(1..=DAEMONS) {
             world.start(instance);
@@ -412,7 +424,30 @@ impl World {
         }
     }
 
+    /// The same storm over a clock that somebody sets.
+    fn with_jumps(mut self) -> Self {
+        self.jumps = Some(StdRng::seed_from_u64(self.seed ^ JUMPS));
+        self.calm = false;
+        self
+    }
+
+    /// An hour back or a day forward, now and then.
+    fn jump(&mut self) {
+        let Some(rng) = &mut self.jumps else { return };
+        let by = match rng.random_range(0..60) {
+            0 if self.backs > 0 => {
+                self.backs -= 1;
+                -HOUR
+            }
+            1 => 24 * HOUR,
+            _ => return,
+        };
+        let now = self.clock.now().as_micros();
+        self.clock.set(Timestamp::from_micros(now + by));
+    }
+
     fn storm(&mut self) {
+        self.jump();
         if self.aside.random_range(0..20) == 0 {
             self.redrive();
         }
@@ -490,7 +525,7 @@ impl World {
     fn clear(&mut self) {
         self.store.tables().down = false;
         self.start(DAEMONS);
-        for _ in 0..CALM {
+        for round in 0..CALM {
             for at in 0..self.daemons.len() {
                 self.daemons[at].frozen_until = None;
                 self.drive(at, 40);
@@ -498,7 +533,9 @@ impl World {
             if self.has_ended() {
                 return;
             }
-            self.clock.advance(Duration::from_millis(500));
+            // After a clock that was set back, what is due is hours away.
+            let by = if round < BRISK { 500 } else { 10_000 };
+            self.clock.advance(Duration::from_millis(by));
         }
         let is_open = |run: &&RunRow| !run.status.is_final();
         let open: Vec<_> = {
@@ -529,6 +566,11 @@ proptest! {
     #[test]
     fn whatever_the_storm_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
         World::new(seed).run();
+    }
+
+    #[test]
+    fn whatever_becomes_of_the_clock_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
+        World::new(seed).with_jumps().run();
     }
 }
 

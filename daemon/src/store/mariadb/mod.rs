@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use dialect::{BEGIN, BEGIN_READING, COMMIT, MariaDbDialect, ROLLBACK, fault, number, step};
 
 /// One commit at a time, the claims and heartbeats, and some readers; a server's default of 151
@@ -91,6 +91,7 @@ pub struct MariaDbStore {
     pool: MySqlPool,
     /// The largest packet that the server takes, in bytes.
     packet: usize,
+    lease: Duration,
     /// Where the connections are driven, whoever calls.
     runtime: Handle,
 }
@@ -126,7 +127,21 @@ impl MariaDbStore {
             pool,
             packet,
             runtime,
+            lease: LEASE,
         })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// MariaDB carries no messages between its clients: daemons look for themselves, each second.
+    fn tell(&self, _: impl FnOnce() -> News) {}
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        None
     }
 
     /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.

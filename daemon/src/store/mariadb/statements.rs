@@ -180,12 +180,12 @@ select "workflow_run_id", "priority", "lease_epoch" + 1 as "lease_epoch"
 from "workflow_run" force index ("workflow_run_claim")
 where "claim_rank" is not null order by "claim_rank", "workflow_run_id" limit $1 for update skip locked"#;
 
-/// The best $2 runs of owners that are gone, or silent since before $1. Not locked: a lock would hold
+/// The best $2 runs of owners that are gone, or silent for longer than their lease at $1. Not locked: a lock would hold
 /// all that the sort has looked at.
 pub(super) const DEAD_RUNS: &str = r#"
 select straight_join "r"."workflow_run_id", "r"."owner", "r"."lease_epoch"
 from "daemon" as "d" join "workflow_run" as "r" force index ("workflow_run_owner") on "r"."active_owner" = "d"."daemon_id"
-where "d"."gone_at" is not null or "d"."seen_at" < $1
+where "d"."gone_at" is not null or "d"."seen_at" + "d"."lease_us" < $1
 order by "r"."priority" desc, "r"."workflow_run_id" limit $2"#;
 
 /// Locks those of [`DEAD_RUNS`] that are still as they were seen and that no other daemon is claiming.

@@ -9,7 +9,6 @@ use super::statements::{
     WRITE_TASKS,
 };
 use crate::id::{DaemonId, RunId};
-use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
 use crate::store::commit::{Dialect, Fault, Lines, Sighting};
@@ -75,12 +74,11 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<ClaimedRun>, Fault> {
     let now = super::calls::now(&mut *db).await?;
-    let alive_since = now.saturating_sub(i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX));
-    super::calls::check_alive(&mut *db, daemon, alive_since).await?;
+    super::calls::check_alive(&mut *db, daemon, now).await?;
     let rows = sqlx::query(CLAIM)
         .bind(daemon.to_string())
         .bind(i64::from(limit))
-        .bind(alive_since)
+        .bind(now)
         .fetch_all(db)
         .await
         .map_err(fault)?;

@@ -132,6 +132,12 @@ impl<'c> Hand<'c> {
             .collect();
         if result.is_ok() {
             match self.keep_event_id().and_then(|()| self.commit.run()) {
+                #[cfg(test)]
+                Ok(_) => {
+                    super::failpoint::committed(self.db.path().unwrap_or_default().as_ref())?;
+                    return result;
+                }
+                #[cfg(not(test))]
                 Ok(_) => return result,
                 Err(fault) => result = Err(fault),
             }

@@ -9,6 +9,8 @@ mod commit;
 mod committer;
 mod control;
 mod dialect;
+#[cfg(test)]
+pub(crate) mod failpoint;
 mod put;
 mod schedule;
 mod state;
@@ -28,7 +30,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::calls::store;
 use super::commit::Fault;
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use committer::{Committer, Turn};
 use dialect::fault;
 use writer::Writer;
@@ -109,6 +111,7 @@ pub struct SqliteStore {
     committer: Committer,
     writer: Writer,
     readers: SqlitePool,
+    lease: Duration,
 }
 
 impl SqliteStore {
@@ -137,7 +140,21 @@ impl SqliteStore {
             committer: Committer::start(path.to_owned(), durability, Turn::clone(&turn))?,
             writer: Writer::start(options, connection, turn),
             readers,
+            lease: LEASE,
         })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Nobody else works in the file: there is no one to tell.
+    fn tell(&self, _: impl FnOnce() -> News) {}
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        None
     }
 
     /// Runs `work` in one transaction of the writer. It goes on if the caller goes away.
