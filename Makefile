@@ -4,7 +4,8 @@
 CARGO ?= cargo
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: demo serve test test-rust test-languages tasks lint bench torture
+.PHONY: demo serve test test-rust test-languages tasks lint bench torture \
+	torture-kills torture-zombies torture-restarts torture-tears torture-storms torture-points
 
 # Always the whole workspace: chosen alone, a package has other features of its dependencies, and all would be compiled again.
 DEMO := --workspace --bins --example demo --example demo_world
@@ -62,3 +63,9 @@ bench:
 N ?= 1000000
 torture:
 	daemon/tests/torture.sh $(N) $(ONLY)
+
+## Real processes killed, stopped, cut off and torn, N times each on each store, with a line of counts:
+## `make torture-kills N=300`, `torture-zombies N=50`, `torture-restarts N=50`, `torture-tears N=100`;
+## the simulator's seeds: `make torture-storms N=100000`; every statement and message: `make torture-points`.
+torture-kills torture-zombies torture-restarts torture-tears torture-storms torture-points: torture-%:
+	daemon/tests/torture_processes.sh $* $(N)

@@ -187,6 +187,9 @@ fn write_settings(base: &str) -> Result<PathBuf, Box<dyn Error>> {
     let address = base.trim_start_matches("http://");
     let settings = format!(
         r#"# Written by `make demo`: the sample workflow against the demo world.
+[server]
+listen = "127.0.0.1:0"
+
 [paths]
 flows = "{root}/flows"
 tasks = "{root}/tasks"

@@ -35,6 +35,15 @@ impl Timestamp {
         )
     }
 
+    /// This instant moved into the past; stops at the beginning of representable time.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -84,6 +93,8 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Returns at or after `time`, at once if it has passed.
     async fn wait_until(&self, time: Timestamp);
+    /// Returns after this span, also where the clock is set back meanwhile.
+    async fn pass(&self, span: Duration);
 }
 
 /// The machine's clock.
@@ -109,6 +120,10 @@ impl Clock for SystemClock {
             tokio::time::sleep(left.min(LOOK_AGAIN)).await;
         }
     }
+
+    async fn pass(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
 }
 
 /// A clock that moves only when told to; clones share the time. For tests and simulations.
@@ -125,6 +140,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now = now.after(by));
     }
+
+    /// Sets the clock, also back, as an administrator or a time server does.
+    pub fn set(&self, time: Timestamp) {
+        self.0.send_replace(time);
+    }
 }
 
 #[async_trait::async_trait]
@@ -136,6 +156,13 @@ impl Clock for ManualClock {
     async fn wait_until(&self, time: Timestamp) {
         // The sender lives in `self`, so waiting cannot end before the time has come.
         let _ = self.0.subscribe().wait_for(|now| *now >= time).await;
+    }
+
+    async fn pass(&self, span: Duration) {
+        let begun = self.now();
+        let end = begun.after(span);
+        let passed = |now: &Timestamp| *now >= end || *now < begun;
+        let _ = self.0.subscribe().wait_for(passed).await;
     }
 }
 

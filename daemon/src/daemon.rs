@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, AccessError, FirstAdmin};
 use crate::api::{self, ApiState, LocalApi};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::engine::EngineHandle;
 use crate::reload::{Reload, Versions};
+use crate::schedule::{Keeper, ScheduleParts};
 use crate::store::StoreError;
 
 mod lock;
@@ -37,6 +41,17 @@ pub enum StartError {
         /// The process that works there, if it says so.
         holder: Option<u32>,
     },
+    /// Another process works with the store's file.
+    #[error(
+        "{} is in use by {}: a store in a file serves one daemon; several share one in PostgreSQL or MariaDB",
+        path.display(), process(*holder)
+    )]
+    StoreLocked {
+        /// The store's file.
+        path: PathBuf,
+        /// The process that has it, if it says so.
+        holder: Option<u32>,
+    },
     /// The state folder cannot be made or used.
     #[error("{}: {cause}", path.display())]
     State {
@@ -51,6 +66,17 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+    /// The port of the API cannot be had.
+    #[error("[server] listen = \"{address}\": {cause}; choose another, or \"\" for none")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Users cannot be looked after.
+    #[error("users: {0}")]
+    Access(String),
     /// The engine has no thread.
     #[error("the engine's thread cannot be started: {0}")]
     Thread(io::Error),
@@ -80,7 +106,9 @@ fn process(holder: Option<u32>) -> String {
 /// How much of a daemon is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it: files are followed, and runs are carried out.
+    /// All of it: files are followed, schedules fire, and runs are carried out.
+    Service,
+    /// For one run: files are followed, and runs are carried out, but schedules are left for the daemon.
     Whole,
     /// Files are followed; runs are accepted, and left for the next daemon.
     Files,
@@ -93,13 +121,19 @@ pub struct Daemon {
     state: PathBuf,
     api: LocalApi,
     router: api::Router,
+    listener: Mutex<Option<TcpListener>>,
+    address: Option<SocketAddr>,
+    connections: usize,
+    access: Arc<Access>,
     engine: EngineHandle,
     stop: CancellationToken,
     reload: Option<JoinHandle<()>>,
     settled: watch::Receiver<bool>,
+    /// What keeps schedules, how to stop it, and whether it has taken in what the files say.
+    keeper: Option<(JoinHandle<()>, CancellationToken, watch::Receiver<bool>)>,
     drain: Duration,
     /// Held to the end.
-    _lock: StateLock,
+    _locks: (StateLock, Option<lock::StoreLock>),
 }
 
 impl Daemon {
@@ -122,7 +156,13 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let state = settings.paths.state.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = wiring::store(&settings).await?;
+        let store_lock = wiring::store_lock(&settings)?;
+        let listener = wiring::listener(&settings, extent).await?;
+        let address = listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        let (store, people) = wiring::store(&settings).await?;
+        let access = wiring::access(&settings, Arc::clone(&people), Arc::clone(&clock)).await?;
         let secrets = wiring::secrets(&settings, &environment)?
             .with_table(Arc::clone(&store), Arc::clone(&clock));
         let secrets = Arc::new(secrets);
@@ -132,8 +172,10 @@ impl Daemon {
             Arc::clone(&secrets),
             Arc::clone(&store),
             Arc::clone(&clock),
+            // Where nothing listens, nothing of ours is to be reached.
+            address.iter().map(SocketAddr::port).collect(),
         )?;
-        if extent == Extent::Whole {
+        if matches!(extent, Extent::Service | Extent::Whole) {
             wiring::strangers(&broker).await?;
         }
         let sandbox = Arc::new(wiring::sandbox(&settings, &state, broker)?);
@@ -142,31 +184,60 @@ impl Daemon {
         let stop = CancellationToken::new();
         let shared = (&store, &sandbox, &clock);
         let engine = wiring::engine(&settings, shared, &versions, extent)?;
+        let (swapped, changed) = watch::channel(0);
         let (reload, settled) = Reload::new(wiring::reload(
-            &settings, &secrets, shared, &engine, &versions, &catalog,
+            &settings,
+            (&secrets, &people),
+            shared,
+            &engine,
+            &versions,
+            &catalog,
+            swapped,
         ));
+        let parts = ScheduleParts {
+            store: Arc::clone(&store),
+            engine: engine.clone(),
+            clock: Arc::clone(&clock),
+            catalog: Arc::clone(&catalog),
+            changed,
+            per_workflow: settings.limits.schedules,
+        };
+        let (keeper, schedules, synced) = Keeper::new(parts, extent == Extent::Service);
+        let keeper = matches!(extent, Extent::Service | Extent::Files).then(|| {
+            let stop = CancellationToken::new();
+            (tokio::spawn(keeper.run(stop.clone())), stop, synced)
+        });
         let follows = extent != Extent::Records;
         let reload = follows.then(|| tokio::spawn(reload.run(stop.clone())));
         let router = api::router(ApiState {
             catalog,
             engine: engine.clone(),
+            access: Arc::clone(&access),
+            edge: Arc::new(wiring::edge(&settings)),
+            flows: settings.paths.flows.clone(),
             store,
             versions,
+            schedules,
             secrets,
             kv_quota: wiring::kv_quota(&settings),
             clock,
             stop: stop.clone(),
         });
         Ok(Self {
-            api: LocalApi::new(router.clone()),
+            api: LocalApi::new(api::owners(&router)),
             router,
+            listener: Mutex::new(listener),
+            address,
+            connections: settings.server.connections.get() as usize,
+            access,
             engine,
             stop,
             reload,
             settled,
+            keeper,
             drain: settings.engine.drain.0,
             state,
-            _lock: lock,
+            _locks: (lock, store_lock),
         })
     }
 
@@ -183,17 +254,58 @@ impl Daemon {
         }
         // The loop that would say so ends only with the daemon.
         let _ = self.settled.clone().wait_for(|settled| *settled).await;
+        if let Some((_, _, synced)) = &self.keeper {
+            let _ = synced.clone().wait_for(|synced| *synced).await;
+        }
     }
 
-    /// Serves the socket until it breaks or the daemon has stopped; requests under way are finished.
+    /// Where the API listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Makes the first administrator where there is no user at all.
+    ///
+    /// # Errors
+    /// When the store gives nothing.
+    pub async fn first_admin(&self) -> Result<Option<FirstAdmin>, AccessError> {
+        self.access.first_admin().await
+    }
+
+    /// Serves the socket and the port until one breaks or the daemon has stopped; requests under way are
+    /// finished. The port is served the first time only.
     pub fn serve(&self) -> impl Future<Output = io::Result<()>> + Send + use<> {
         let (state, router, stop) = (self.state.clone(), self.router.clone(), self.stop.clone());
-        async move { api::serve_socket(&state, router, stop).await }
+        let listener = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let (connections, address) = (self.connections, self.address);
+        async move {
+            let owners = api::owners(&router);
+            let socket = api::serve_socket(&state, owners, stop.clone());
+            let Some(listener) = listener else {
+                return socket.await;
+            };
+            if let Some(address) = address {
+                tracing::info!(%address, "the API answers over TCP");
+            }
+            let network = api::serve_tcp(listener, router, connections, stop);
+            let (served, ()) = tokio::join!(socket, network);
+            served
+        }
     }
 
     /// Takes no new work, lets running attempts finish within the drain time, and ends. Until the
     /// last attempt has ended the API still answers.
     pub async fn stop(self) {
+        if let Some((keeper, stop, _)) = self.keeper {
+            stop.cancel();
+            if let Err(error) = keeper.await {
+                tracing::error!(%error, "the loop of the schedules ended badly");
+            }
+        }
         let drained = self.engine.drain(self.drain).await;
         tracing::info!(
             released = drained.released,

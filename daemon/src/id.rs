@@ -79,15 +79,61 @@ ulid_ids! {
     IoId = "io id";
     /// One recorded call to a broker.
     HostCallId = "host call id";
+    /// An entry of the dead-letter list.
+    DeadLetterId = "dead letter id";
     /// One process of the daemon.
     DaemonId = "daemon id";
     /// An organization.
     OrganizationId = "organization id";
+    /// A user.
+    UserId = "user id";
+    /// A role.
+    RoleId = "role id";
+    /// A department of an organization.
+    DepartmentId = "department id";
+    /// A position in an organization.
+    PositionId = "position id";
+    /// A browser's session.
+    SessionId = "session id";
+    /// An API token.
+    TokenId = "token id";
+    /// A line of the audit log.
+    AuditId = "audit id";
+    /// A schedule's identity across its edits.
+    ScheduleId = "schedule id";
+    /// One recorded time of a schedule, or a span of missed ones.
+    FireId = "fire id";
+}
+
+impl DeadLetterId {
+    /// A new one of this time (milliseconds since 1970), so that lists may be cut by time.
+    pub fn at(unix_ms: u64) -> Self {
+        Self(Ulid::from_parts(unix_ms, rand::random()))
+    }
+
+    /// The least id of this time.
+    pub const fn least_at(unix_ms: u64) -> Self {
+        Self(Ulid::from_parts(unix_ms, 0))
+    }
 }
 
 impl OrganizationId {
     /// The default organization, which owns the files directly in `flows/`.
     pub const ROOT: Self = Self(Ulid(0));
+}
+
+/// The roles that the system makes have the same ids everywhere.
+impl RoleId {
+    /// Everything, in every organization.
+    pub const SUPER_ADMIN: Self = Self(Ulid(1));
+    /// The machine and what it runs.
+    pub const SYSTEM_ADMIN: Self = Self(Ulid(2));
+    /// Everything of one organization.
+    pub const ORG_ADMIN: Self = Self(Ulid(3));
+    /// Works with workflows.
+    pub const USER: Self = Self(Ulid(4));
+    /// Looks.
+    pub const GUEST: Self = Self(Ulid(5));
 }
 
 impl Default for OrganizationId {

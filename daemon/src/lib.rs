@@ -21,9 +21,11 @@ pub mod bindings;
 pub mod broker;
 pub mod config;
 pub mod sandbox;
+pub mod schedule;
 pub mod store;
 pub mod telemetry;
 // Level 3: decisions over effects.
+pub mod access;
 pub mod engine;
 // Level 4: the edge.
 pub mod api;

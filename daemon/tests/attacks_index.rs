@@ -31,6 +31,7 @@ const AREAS: &[(&str, &str)] = &[
     ("daemon/src/api/", "API and dashboard"),
     ("daemon/src/access/", "API and dashboard"),
     ("daemon/src/dashboard/", "API and dashboard"),
+    ("daemon/tests/system/attacks_access", "API and dashboard"),
     ("daemon/", "Files, time, resources"),
 ];
 

@@ -5,6 +5,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::expect_used,
     reason = "tests"
 )]
 
@@ -29,10 +31,20 @@ use flowweaver::workflow::environment::{
 use flowweaver::workflow::{Workflow, WorkflowSource, compile};
 use serde_json::{Value, json};
 
+#[path = "engine/control.rs"]
+mod control;
+#[path = "engine/cuts.rs"]
+mod cuts;
 #[path = "engine/family.rs"]
 mod family;
 #[path = "fresh/mod.rs"]
 mod fresh;
+#[path = "oracle/mod.rs"]
+mod oracle;
+#[path = "engine/proxy.rs"]
+mod proxy;
+
+use control::*;
 
 use family::families_end_once_though_their_process_goes_away_in_the_middle;
 
@@ -66,6 +78,37 @@ promises! {
     many_runs_at_once_share_commits_and_all_end,
     a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
     commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+    never_more_than_the_limit_go_at_once_whichever_daemons_run_them,
+    what_is_urgent_goes_first_and_nothing_new_overtakes_it,
+    a_retry_delay_survives_the_daemon_and_is_neither_early_nor_lost,
+    a_run_that_has_used_up_its_time_ends_also_after_a_restart,
+    a_task_that_killed_three_daemons_is_a_dead_letter_and_is_redriven_once,
+    an_at_most_once_task_is_not_begun_again_after_its_daemon_died,
+    a_rerun_repeats_only_the_items_that_failed,
+    daemons_that_are_given_the_same_key_at_once_begin_one_run,
+}
+
+/// One test a promise and server: what a file has instead of messages is in `engine::tests_points`.
+macro_rules! on_servers {
+    ($($promise:ident),* $(,)?) => {
+        mod cut_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::postgres(crate::cuts::$promise).await;
+            })*
+        }
+        mod cut_mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::fresh::mariadb(crate::cuts::$promise).await;
+            })*
+        }
+    };
+}
+
+on_servers! {
+    a_connection_that_is_cut_at_any_message_loses_nothing_and_repeats_nothing,
+    a_process_that_dies_at_any_message_is_continued_by_the_next,
     families_end_once_though_their_process_goes_away_in_the_middle,
 }
 
@@ -155,6 +198,10 @@ struct World {
 }
 
 async fn world(url: &str, text: &str) -> World {
+    world_of(url, text, Arc::new(Echo), Settings::default()).await
+}
+
+async fn world_of(url: &str, text: &str, invoke: Arc<dyn Invoke>, settings: Settings) -> World {
     let store = flowweaver::store::open(url, Durability::Full)
         .await
         .unwrap();
@@ -163,13 +210,13 @@ async fn world(url: &str, text: &str) -> World {
     let known = Arc::clone(&workflow);
     let parts = Parts {
         store: Arc::clone(&store),
-        invoke: Arc::new(Echo),
+        invoke,
         clock: Arc::new(SystemClock),
         versions: Arc::new(move |_| {
             let known = Arc::clone(&known);
             Box::pin(async move { Ok(known) })
         }),
-        settings: Settings::default(),
+        settings,
     };
     let request = request(&workflow, workflow_id);
     World {

@@ -10,6 +10,8 @@
     reason = "a panic here is the report, and a row is one long literal"
 )]
 
+#[path = "store_conformance/access.rs"]
+mod access;
 #[path = "store_conformance/claims.rs"]
 mod claims;
 #[path = "store_conformance/commits.rs"]
@@ -20,20 +22,28 @@ mod definitions;
 mod fresh;
 #[path = "store_conformance/kv.rs"]
 mod kv;
+#[path = "store_conformance/letters.rs"]
+mod letters;
 #[path = "store_conformance/lineage.rs"]
 mod lineage;
 #[path = "store_conformance/lists.rs"]
 mod lists;
 #[path = "store_conformance/losses.rs"]
 mod losses;
+#[path = "store_conformance/many.rs"]
+mod many;
 #[path = "store_conformance/mariadb.rs"]
 mod mariadb_only;
 #[path = "store_conformance/plans.rs"]
 mod plans;
+#[path = "store_conformance/schedules.rs"]
+mod schedules;
 #[path = "store_conformance/schema.rs"]
 mod schema;
 #[path = "store_conformance/secrets.rs"]
 mod secrets;
+#[path = "store_conformance/turns.rs"]
+mod turns;
 #[path = "store_conformance/world.rs"]
 mod world;
 
@@ -99,6 +109,11 @@ promises! {
         a_daemon_without_a_heartbeat_claims_nothing,
         final_runs_are_not_claimed,
         orders_reach_the_owner_oldest_first;
+    many:
+        each_daemon_is_judged_by_its_own_lease,
+        a_duty_is_one_daemons_at_a_time_and_ends_with_its_life,
+        every_publication_and_removal_is_counted,
+        what_one_daemon_writes_another_hears_of;
     definitions:
         publishing_twice_changes_nothing,
         a_retired_workflow_keeps_its_versions,
@@ -130,6 +145,37 @@ promises! {
         a_run_that_ends_with_its_insert_is_noted_too,
         a_delivery_is_due_by_its_time_and_settled_once,
         runs_of_a_family_are_found_by_parent_by_root_and_by_key;
+    turns:
+        beyond_its_limit_a_run_is_held_and_nobody_claims_it,
+        those_that_wait_go_by_priority_and_then_by_age,
+        a_run_of_a_dead_daemon_keeps_its_place_until_it_has_ended,
+        a_held_run_that_is_to_be_stopped_can_be_claimed_for_that,
+        a_larger_limit_lets_more_go_and_a_smaller_one_waits,
+        daemons_that_race_never_let_more_go_than_the_limit,
+        waiting_runs_are_counted_no_further_than_the_limit;
+    letters:
+        letters_are_written_with_the_end_of_their_run_or_not_at_all,
+        letters_are_found_by_workflow_time_and_code_page_by_page,
+        a_repeat_that_succeeds_takes_the_letters_of_its_chain_off_the_list,
+        a_repeat_that_is_cancelled_opens_the_letters_again,
+        a_dismissed_letter_keeps_who_when_and_why;
+    access:
+        a_list_of_writes_is_all_or_nothing,
+        an_address_is_one_account_whoever_races,
+        a_user_is_changed_only_at_the_revision_that_was_read,
+        what_roles_permit_counts_only_where_somebody_belongs,
+        a_role_of_another_organization_is_not_given,
+        a_removed_user_leaves_nothing_behind_but_the_log,
+        sessions_are_found_by_their_hash_until_they_end,
+        tokens_are_found_by_their_hash_and_revoked_once,
+        departments_and_positions_that_go_leave_their_members,
+        the_audit_log_comes_newest_first_with_its_filters,
+        organizations_are_named_once;
+    schedules:
+        a_schedule_is_written_only_over_what_was_read,
+        of_several_who_decide_one_does,
+        a_time_has_one_fire_and_a_backfill_takes_only_what_did_not_run,
+        the_history_of_a_schedule_comes_page_by_page_and_ends_after_a_quarter;
     lists:
         runs_come_page_by_page_newest_first,
         filters_of_runs_hold_together,

@@ -30,6 +30,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("telemetry", 2),
     ("access", 3),
     ("engine", 3),
+    ("schedule", 3),
     ("api", 4),
     ("dashboard", 4),
     ("reload", 4),
@@ -50,6 +51,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("broker", "bindings"),
     // What an address or a database's URL must look like, its broker knows.
     ("config", "broker"),
+    // How long a daemon counts as alive by default, the store knows.
+    ("config", "store"),
     // How lines look is a setting.
     ("telemetry", "config"),
     // A guest's Store data holds what the brokers own.
@@ -57,6 +60,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("sandbox", "bindings"),
     // Key-value state is a table.
     ("broker", "store"),
+    // When a time has come, a run is started.
+    ("schedule", "engine"),
     // A run's tree is drawn from its version, which `reload` makes from the store.
     ("api", "reload"),
     // Commands start the daemon in their own process when none runs.
@@ -70,9 +75,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi", &["sandbox/"]),
     ("sqlx", &["store/", "broker/sql/"]),
     ("rusqlite", &["broker/sql/sqlite", "store/sqlite"]),
-    ("reqwest", &["broker/http"]),
+    // A command that speaks to a daemon elsewhere is no task: nothing is granted to it.
+    ("reqwest", &["broker/http", "cli/remote.rs"]),
     ("axum", &["api/", "dashboard/"]),
-    ("hyper", &["api/", "dashboard/", "cli/client.rs"]),
+    (
+        "hyper",
+        &["api/", "dashboard/", "cli/client.rs", "cli/remote.rs"],
+    ),
+    ("argon2", &["access/password.rs"]),
     ("notify", &["reload/"]),
     ("prometheus", &["telemetry/"]),
     (
@@ -234,6 +244,46 @@ fn each_crate_has_one_home() {
     assert_none(&wrong, "crates outside their home");
 }
 
+/// The types see to it that what `Routes::route` registers takes `Authorized` first; here, that nothing gets past it.
+#[test]
+fn a_route_is_registered_through_the_table_and_json_read_through_its_reader() {
+    let mut wrong = Vec::new();
+    for (path, text) in daemon_sources() {
+        if !["api", "dashboard"].contains(&module_of(&path)) {
+            continue;
+        }
+        let ways = [
+            "axum::routing",
+            "Router::new",
+            "Router::default",
+            ".nest(",
+            ".merge(",
+            ".fallback(",
+            "route_service(",
+            "MethodRouter",
+        ];
+        let readers = [
+            "body::Bytes",
+            "from_slice",
+            "from_reader",
+            "axum::Form",
+            "RawForm",
+            "Multipart",
+        ];
+        for (number, line) in code_lines(&text) {
+            let past = path != "api/routes.rs" && ways.iter().any(|way| line.contains(way));
+            let read = path != "api/json.rs" && readers.iter().any(|way| line.contains(way));
+            if past || read {
+                wrong.push(format!("{path}:{number}: {line}"));
+            }
+        }
+    }
+    assert_none(
+        &wrong,
+        "ways past the table of routes or the reader of JSON",
+    );
+}
+
 #[test]
 fn what_a_workflow_means_and_what_a_run_does_next_is_pure() {
     let mut wrong = Vec::new();
@@ -298,6 +348,8 @@ fn nobody_sleeps_in_place_of_an_event() {
         "task-sdk/examples/add_field.rs",
         // A server that sends a byte now and then for ever: being slow is what it is for.
         "daemon/tests/broker_world/",
+        // One function for time that must pass by itself: the pace of a load, the end of a lease.
+        "daemon/tests/system/fleet.rs",
     ];
     let mut wrong = Vec::new();
     for (path, text) in sources() {

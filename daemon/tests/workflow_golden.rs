@@ -22,7 +22,7 @@ use flowweaver::workflow::environment::{
 use flowweaver::workflow::expression::Template;
 use flowweaver::workflow::family::{TaskOutput, output_schema};
 use flowweaver::workflow::grant::{Grants, KvGrant, SecretPiece, SecretText, Signing, SqlMode};
-use flowweaver::workflow::model::{InputSpec, Task, TriggerSpec, Uses};
+use flowweaver::workflow::model::{CatchUp, InputSpec, Task, TriggerSpec, Uses};
 use flowweaver::workflow::{Compiled, Workflow, WorkflowSource, compile};
 use serde_json::{Map, Value, json};
 
@@ -291,6 +291,22 @@ fn dump_starts(w: &mut String, workflow: &Workflow) {
             s.name, s.cron, s.timezone, s.catch_up, s.overlap
         )
         .unwrap();
+        let bounds = (s.start.as_deref(), s.end.as_deref());
+        if !s.enabled || !s.jitter.0.is_zero() || bounds != (None, None) {
+            writeln!(
+                w,
+                "    enabled {}, jitter {}, from {} to {}",
+                s.enabled,
+                s.jitter,
+                bounds.0.unwrap_or("-"),
+                bounds.1.unwrap_or("-"),
+            )
+            .unwrap();
+        }
+        if s.catch_up != CatchUp::Skip {
+            let (window, max) = (s.catch_up_window, s.catch_up_max);
+            writeln!(w, "    catches up {max} within {window}").unwrap();
+        }
         if !s.inputs.is_empty() || !s.config.is_empty() {
             writeln!(
                 w,

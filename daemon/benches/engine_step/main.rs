@@ -99,8 +99,9 @@ fn carry_out(runs: usize, width: usize) {
         .unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let store = SqliteStore::open(&folder.path().join("store.db"), Durability::Full);
-        let store: Arc<dyn Store> = Arc::new(store.await.unwrap());
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path, Durability::Full).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
         let workflow = Arc::new(w1());
         let workflow_id = publish(&store, &workflow).await;
         let engine = start(store, &workflow);

@@ -27,6 +27,7 @@ fn blank(run_id: RunId, run: RunChange) -> Transition {
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        control: None,
         ends: false,
     }
 }

@@ -11,8 +11,9 @@ pub fn lay_out(folder: &Path) {
     for name in ["flows", "tasks"] {
         fs::create_dir(folder.join(name)).unwrap();
     }
-    // Everything else as it is out of the box, full durability included.
-    fs::write(folder.join("flowweaver.toml"), "").unwrap();
+    // Everything else as it is out of the box, full durability included; any free port will do.
+    let settings = "[server]\nlisten = \"127.0.0.1:0\"\n";
+    fs::write(folder.join("flowweaver.toml"), settings).unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     fs::copy(
         fixtures.join("add-field-0.1.0.wasm"),

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use caller::Caller;
 use figures::{Row, Spread};
+use flowweaver::clock::{Clock as _, SystemClock};
 use served::Served;
 
 /// Callers at once, as the aim has it.
@@ -227,7 +228,7 @@ async fn idle_flushes(daemon: &Served) -> Row {
     let Some(counter) = flushes::Counter::attach(daemon.pid()) else {
         return Row::text(title, "not counted: there is no strace");
     };
-    tokio::time::sleep(IDLE).await;
+    SystemClock.wait_until(SystemClock.now().after(IDLE)).await;
     match counter.stop() {
         Some(flushes) => Row::text(title, &flushes.to_string()),
         None => Row::text(title, "0, or strace may not attach here"),

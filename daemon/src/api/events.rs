@@ -1,13 +1,14 @@
 //! The event stream: log lines and events as server-sent events, resumable by id.
 //!
 //! The store is the truth; the engine only says when to look again. A run's stream ends with the
-//! run; every stream ends when the daemon stops, and says nothing about the run by that.
+//! run; every stream ends when the daemon stops, and says nothing about the run by that. It also ends when who
+//! follows it may not any more.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream;
@@ -16,22 +17,31 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views;
+use crate::clock::Timestamp;
 use crate::engine::EngineEvent;
-use crate::id::{OrganizationId, RunId};
+use crate::id::RunId;
 use crate::store::rows::LogRow;
 
 /// One look at the store.
 const BATCH: u32 = 500;
 /// Proxies close idle connections after a minute or so.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Whoever may not look any more sees no more after this long.
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
 /// Another daemon's commits on the same store are seen at this pace.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The kind of a run's last line.
 const RUN_FINISHED: &str = "run.finished";
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    routes.route(Method::GET, "/v0/events", Permission::LogsRead, follow)
+}
 
 /// What to follow.
 #[derive(Debug, Deserialize)]
@@ -64,7 +74,8 @@ pub async fn follow(
     let after = resumed.or(query.after).unwrap_or(0);
     let events = stream::unfold(
         Follower {
-            organization: caller.organization,
+            caller,
+            checked_at: state.clock.now(),
             run: query.run_id,
             after,
             ended,
@@ -78,7 +89,9 @@ pub async fn follow(
 }
 
 struct Follower {
-    organization: OrganizationId,
+    caller: Authorized,
+    /// When it was last looked whether they still may.
+    checked_at: Timestamp,
     run: Option<RunId>,
     after: i64,
     /// Whether the run's last line is in the store: then an empty look is the last one.
@@ -88,6 +101,23 @@ struct Follower {
 }
 
 impl Follower {
+    /// Whether the caller still may look. Where the store cannot say, they may not: they come back.
+    async fn still_may(&mut self) -> bool {
+        let now = self.state.clock.now();
+        if now.since(self.checked_at) < CHECK_AGAIN {
+            return true;
+        }
+        self.checked_at = now;
+        let may = self
+            .state
+            .access
+            .still_may(&self.caller, Permission::LogsRead);
+        may.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "an event follower is sent away");
+            false
+        })
+    }
+
     /// Returns when something that this follower reads was committed.
     async fn changed(&mut self) -> Result<(), RecvError> {
         loop {
@@ -114,6 +144,9 @@ impl Follower {
 /// daemon stops.
 async fn next_batch(mut follower: Follower) -> Option<(Vec<Result<Event, Infallible>>, Follower)> {
     loop {
+        if !follower.still_may().await {
+            return None;
+        }
         // What happened before this look is in it.
         follower.seen = follower.seen.resubscribe();
         match follower
@@ -128,7 +161,7 @@ async fn next_batch(mut follower: Follower) -> Option<(Vec<Result<Event, Infalli
                     follower.run.is_some() && rows.iter().any(|row| row.kind == RUN_FINISHED);
                 let mine = rows
                     .iter()
-                    .filter(|row| row.organization_id == follower.organization);
+                    .filter(|row| row.organization_id == follower.caller.organization);
                 let events: Vec<_> = mine.map(event).collect();
                 if !events.is_empty() {
                     return Some((events, follower));

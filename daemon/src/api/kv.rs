@@ -5,16 +5,18 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::Body;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::Envelope;
 use super::workflows;
 use crate::broker::kv::{self, LIST_MAX, valid_key};
@@ -23,6 +25,17 @@ use crate::units::Span;
 
 /// What fits on a screen or two.
 const PAGE: u32 = 50;
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{StateRead, StateWrite};
+    const ENTRY: &str = "/v0/workflows/{workflow}/kv/entry";
+    routes
+        .route(Method::GET, "/v0/workflows/{workflow}/kv", StateRead, list)
+        .route(Method::GET, ENTRY, StateRead, get)
+        .route(Method::PUT, ENTRY, StateWrite, set)
+        .route(Method::DELETE, ENTRY, StateWrite, delete)
+}
 
 /// The state of a workflow that is live, or that was and may be again.
 async fn space(state: &ApiState, caller: Authorized, name: &str) -> Result<KvSpace, ApiError> {
@@ -129,7 +142,7 @@ pub async fn get(
 /// What is to be written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct SetBody {
+pub struct SetBody {
     value: Option<String>,
     base64: Option<String>,
     ttl: Option<Span>,
@@ -168,10 +181,9 @@ pub async fn set(
     State(state): State<ApiState>,
     Path(workflow): Path<String>,
     Query(query): Query<KeyQuery>,
-    bytes: Bytes,
+    Body(mut body): Body<SetBody>,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
     let key = query.checked()?;
-    let mut body: SetBody = workflows::body(&bytes)?;
     let (value, expect) = (body.bytes()?, body.expect()?);
     let space = space(&state, caller, &workflow).await?;
     let now = state.clock.now();
@@ -184,9 +196,12 @@ pub async fn set(
         return Err(ApiError::unacceptable(code, message, Vec::new()));
     }
     match written {
-        KvWritten::At(revision) => Ok(Envelope::of(
-            json!({ "key": key, "revision": revision, "expiresAt": write.expires_at }),
-        )),
+        KvWritten::At(revision) => {
+            noted(&state, &caller, "state.set", &space, key).await?;
+            Ok(Envelope::of(
+                json!({ "key": key, "revision": revision, "expiresAt": write.expires_at }),
+            ))
+        }
         _ => Err(ApiError::conflict(
             "kv.revision",
             "the key is not at the expected revision",
@@ -210,5 +225,19 @@ pub async fn delete(
     {
         return Err(ApiError::not_found("key"));
     }
+    noted(&state, &caller, "state.delete", &space, key).await?;
     Ok(Envelope::of(json!({ "key": key })))
+}
+
+/// Notes a change by hand in the audit log.
+async fn noted(
+    state: &ApiState,
+    caller: &Authorized,
+    action: &str,
+    space: &KvSpace,
+    key: &str,
+) -> Result<(), ApiError> {
+    let details = json!({ "key": key });
+    let workflow = space.workflow.as_str();
+    Ok(state.access.note(caller, action, workflow, details).await?)
 }

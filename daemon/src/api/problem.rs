@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::access::{AccessError, Permission};
 use crate::store::StoreError;
 
 /// The content type of every error.
@@ -59,6 +60,24 @@ impl ApiError {
         )
     }
 
+    /// 401: who is asking cannot be let in, and why.
+    pub fn not_let_in(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, message)
+    }
+
+    /// 403: somebody known, who may not.
+    pub fn forbidden(demanded: Permission) -> Self {
+        Self::denied(
+            "auth.forbidden",
+            format!("this needs the permission {demanded}, which you do not have here"),
+        )
+    }
+
+    /// 403 for another reason.
+    pub fn denied(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
     /// 404, the same for what is absent and for what belongs to others.
     pub fn not_found(what: &'static str) -> Self {
         Self::new(
@@ -71,6 +90,11 @@ impl ApiError {
     /// 409: it cannot be done in this state.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// 412: it is not what the caller saw.
+    pub fn precondition_failed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "changed", message)
     }
 
     /// 422: well-formed, and not acceptable; every mistake is listed.
@@ -132,6 +156,28 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        let text = error.to_string();
+        match error {
+            AccessError::Store(error) => error.into(),
+            AccessError::Busy => Self::unavailable(text),
+            AccessError::Throttled(wait) => Self {
+                retry_after_s: Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1)),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "auth.throttled", text)
+            },
+            AccessError::WrongLogin => Self::not_let_in("auth.wrong", text),
+            AccessError::NotFound(what) => Self::not_found(what),
+            AccessError::Taken(_) => Self::conflict("taken", text),
+            AccessError::Changed => Self::conflict("changed", text),
+            AccessError::Forbidden(_) => Self::denied("auth.forbidden", text),
+            AccessError::Invalid(_) => Self::unacceptable("input.invalid", text, Vec::new()),
+            AccessError::TooMany(_) => Self::unacceptable("limit.count", text, Vec::new()),
+            AccessError::Internal(_) => Self::internal(text),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body = json!({
@@ -150,6 +196,10 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

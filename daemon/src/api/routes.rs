@@ -1,23 +1,22 @@
-//! The table of routes. [`Routes::route`] is the only way into it, and it demands a permission.
+//! The table of routes. [`Routes::route`] is the only way into it: it demands a permission, and takes only
+//! handlers that take [`super::authorize::Authorized`] first.
+//!
+//! Each resource keeps its lines beside its handlers, in a function `table`.
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::http::{Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::Method;
 use axum::routing::{MethodFilter, on};
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
-use super::authorize::{Authorized, Door, Permission};
-use super::problem::{ApiError, PROBLEM};
-use super::{ApiState, events, kv, runs, secrets, tasks, workflows};
-
-/// Inputs are small; bulk data is fetched by tasks.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// The framework's refusals are a sentence.
-const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+use super::authorize::{Authorized, AuthorizedFirst, Door, Permission};
+use super::json::BODY_BYTES_MAX;
+use super::problem::ApiError;
+use super::{
+    ApiState, audit, auth, dead_letters, edge, events, kv, places, roles, runs, schedules, secrets,
+    tasks, tokens, users, workflows,
+};
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -30,15 +29,16 @@ pub struct RouteEntry {
     pub permission: Permission,
 }
 
+/// The table while it is being written.
 #[derive(Default)]
-struct Routes {
+pub(super) struct Routes {
     router: Router<ApiState>,
     table: Vec<RouteEntry>,
 }
 
 impl Routes {
     /// Registers a handler together with the permission that it demands.
-    fn route<H, T>(
+    pub(super) fn route<H, T>(
         mut self,
         method: Method,
         path: &'static str,
@@ -47,7 +47,7 @@ impl Routes {
     ) -> Self
     where
         H: Handler<T, ApiState>,
-        T: 'static,
+        T: AuthorizedFirst + 'static,
     {
         // Only methods that HTTP defines are registered, so the conversion cannot fail for them.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
@@ -63,131 +63,54 @@ impl Routes {
     }
 }
 
-fn routes() -> Routes {
-    use Permission::{LogsRead, Open, WorkflowsExecute, WorkflowsRead};
-    Routes::default()
-        .route(Method::GET, "/ping", Open, ping)
-        .route(Method::GET, "/healthz", Open, ping)
-        .route(Method::GET, "/v0/workflows", WorkflowsRead, workflows::list)
-        .route(
-            Method::GET,
-            "/v0/workflows/{workflow}/detail",
-            WorkflowsRead,
-            workflows::detail,
-        )
-        .route(
-            Method::POST,
-            "/v0/workflows/{workflow}/run",
-            WorkflowsExecute,
-            workflows::run,
-        )
-        .route(
-            Method::GET,
-            "/v0/problems",
-            WorkflowsRead,
-            workflows::problems,
-        )
-        .route(Method::GET, "/v0/workflow-runs", WorkflowsRead, runs::list)
-        .route(
-            Method::GET,
-            "/v0/workflow-runs/{run}",
-            WorkflowsRead,
-            runs::detail,
-        )
-        .route(
-            Method::GET,
-            "/v0/workflow-runs/{run}/logs",
-            LogsRead,
-            runs::logs,
-        )
-        .route(
-            Method::GET,
-            "/v0/workflow-runs/{run}/io",
-            LogsRead,
-            runs::io,
-        )
-        .route(
-            Method::POST,
-            "/v0/workflow-runs/{run}/cancel",
-            WorkflowsExecute,
-            runs::cancel,
-        )
-        .route(
-            Method::POST,
-            "/v0/workflow-runs/{run}/rerun",
-            WorkflowsExecute,
-            runs::rerun,
-        )
-        .route(Method::GET, "/v0/tasks", WorkflowsRead, tasks::list)
-        .route(Method::GET, "/v0/events", LogsRead, events::follow)
+/// The tables of all resources.
+const TABLES: &[fn(Routes) -> Routes] = &[
+    signs_of_life,
+    workflows::table,
+    runs::table,
+    dead_letters::table,
+    schedules::table,
+    tasks::table,
+    events::table,
+    secrets::table,
+    kv::table,
+    auth::table,
+    users::table,
+    roles::table,
+    places::table,
+    tokens::table,
+    audit::table,
+];
+
+fn signs_of_life(routes: Routes) -> Routes {
+    routes
+        .route(Method::GET, "/ping", Permission::Open, ping)
+        .route(Method::GET, "/healthz", Permission::Open, ping)
 }
 
-/// What is kept for workflows: secrets and state.
-fn kept(routes: Routes) -> Routes {
-    use Permission::{SecretsRead, SecretsWrite, StateRead, StateWrite};
-    const STATE: &str = "/v0/workflows/{workflow}/kv";
-    const ENTRY: &str = "/v0/workflows/{workflow}/kv/entry";
-    const SECRET: &str = "/v0/secrets/{name}";
-    routes
-        .route(Method::GET, "/v0/secrets", SecretsRead, secrets::list)
-        .route(Method::PUT, SECRET, SecretsWrite, secrets::set)
-        .route(Method::DELETE, SECRET, SecretsWrite, secrets::delete)
-        .route(
-            Method::POST,
-            "/v0/secret-keys/rekey",
-            SecretsWrite,
-            secrets::rekey,
-        )
-        .route(Method::GET, STATE, StateRead, kv::list)
-        .route(Method::GET, ENTRY, StateRead, kv::get)
-        .route(Method::PUT, ENTRY, StateWrite, kv::set)
-        .route(Method::DELETE, ENTRY, StateWrite, kv::delete)
+fn routes() -> Routes {
+    let tables = TABLES.iter();
+    tables.fold(Routes::default(), |routes, table| table(routes))
 }
 
 /// Every route with its permission.
 pub fn table() -> Vec<RouteEntry> {
-    kept(routes()).table
+    routes().table
 }
 
-/// The router, for requests that came through the owner's door.
+/// The router, for requests that a door has marked.
 pub fn router(state: ApiState) -> Router {
-    kept(routes())
+    let router = routes()
         .router
         .fallback(unknown)
-        .layer(axum::middleware::from_fn(every_refusal_is_a_problem))
-        .layer(axum::middleware::from_fn(through_the_owners_door))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(state)
+        .with_state(state);
+    edge::layered(router)
 }
 
-async fn through_the_owners_door(mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Door::Owner);
-    next.run(request).await
-}
-
-/// The framework's own refusals are plain text; callers get one form of error.
-async fn every_refusal_is_a_problem(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let is_problem = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind == PROBLEM);
-    if is_problem || !response.status().is_client_error() {
-        return response;
-    }
-    let (parts, body) = response.into_parts();
-    // A text that cannot be had leaves the status, which says the most of it.
-    let text = axum::body::to_bytes(body, REFUSAL_BYTES_MAX)
-        .await
-        .unwrap_or_default();
-    let problem = ApiError::refused(parts.status, &String::from_utf8_lossy(&text));
-    let mut response = problem.into_response();
-    if let Some(allowed) = parts.headers.get(header::ALLOW) {
-        response
-            .headers_mut()
-            .insert(header::ALLOW, allowed.clone());
-    }
-    response
+/// The same, for requests that come through the owner's door.
+pub fn owners(router: &Router) -> Router {
+    router.clone().layer(Extension(Door::Owner))
 }
 
 async fn unknown() -> ApiError {

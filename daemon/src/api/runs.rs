@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use axum::http::Method;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::OptionalBody;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::{self, Envelope};
 use super::{family, workflows};
 use crate::engine::{Cancelled, RerunError, RerunMode, RerunVersion, VersionError};
@@ -24,6 +26,29 @@ use crate::store::rows::{IoKind, RunFilter, RunImage};
 const PAGE: u32 = 50;
 /// Larger pages only make the first row come later.
 pub const PAGE_MAX: u32 = 1_000;
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{LogsRead, WorkflowsExecute, WorkflowsRead};
+    const RUN: &str = "/v0/workflow-runs/{run}";
+    routes
+        .route(Method::GET, "/v0/workflow-runs", WorkflowsRead, list)
+        .route(Method::GET, RUN, WorkflowsRead, detail)
+        .route(Method::GET, "/v0/workflow-runs/{run}/logs", LogsRead, logs)
+        .route(Method::GET, "/v0/workflow-runs/{run}/io", LogsRead, io)
+        .route(
+            Method::POST,
+            "/v0/workflow-runs/{run}/cancel",
+            WorkflowsExecute,
+            cancel,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflow-runs/{run}/rerun",
+            WorkflowsExecute,
+            rerun,
+        )
+}
 
 /// Filters of the list.
 #[derive(Debug, Deserialize)]
@@ -169,9 +194,10 @@ pub async fn io(
     Ok(Envelope::of(views))
 }
 
+/// Why a run is to stop.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct CancelBody {
+pub struct CancelBody {
     reason: String,
 }
 
@@ -180,12 +206,19 @@ pub async fn cancel(
     caller: Authorized,
     State(state): State<ApiState>,
     Path(run): Path<String>,
-    bytes: Bytes,
+    OptionalBody(body): OptionalBody<CancelBody>,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
-    let body: CancelBody = workflows::body(&bytes)?;
     let image = load(&state, caller, &run).await?;
     match state.engine.cancel(image.run.run_id, &body.reason).await? {
-        Cancelled::Ordered => Ok(Envelope::accepted(json!({ "runId": image.run.run_id }))),
+        Cancelled::Ordered => {
+            let run = image.run.run_id;
+            let details = json!({ "reason": body.reason });
+            let access = &state.access;
+            access
+                .note(&caller, "run.cancel", &run.to_string(), details)
+                .await?;
+            Ok(Envelope::accepted(json!({ "runId": run })))
+        }
         Cancelled::AlreadyFinal(status) => Err(ApiError::conflict(
             "run.final",
             format!("the run has already ended: {status}"),
@@ -194,9 +227,10 @@ pub async fn cancel(
     }
 }
 
+/// Where a rerun begins, and with which version.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct RerunBody {
+pub struct RerunBody {
     /// `failed` (default), `start`, or `task`.
     from: Option<String>,
     task: Option<TaskName>,
@@ -209,9 +243,8 @@ pub async fn rerun(
     caller: Authorized,
     State(state): State<ApiState>,
     Path(run): Path<String>,
-    bytes: Bytes,
+    OptionalBody(body): OptionalBody<RerunBody>,
 ) -> Result<Response, ApiError> {
-    let body: RerunBody = workflows::body(&bytes)?;
     let image = load(&state, caller, &run).await?;
     let mode = match (body.from.as_deref(), body.task) {
         (None | Some("failed"), None) => RerunMode::FromFailed,
@@ -237,6 +270,11 @@ pub async fn rerun(
         .rerun(image.run.run_id, mode, version)
         .await
         .map_err(rerun_failed)?;
+    let details = json!({ "runId": accepted.run_id });
+    let access = &state.access;
+    access
+        .note(&caller, "run.rerun", &image.run.run_id.to_string(), details)
+        .await?;
     workflows::answer(&state, accepted.run_id, None).await
 }
 

@@ -5,21 +5,31 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::SilentBody;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::Envelope;
 use crate::broker::secret::{self, Listed, TableError};
 use crate::catalog::Catalog;
 use crate::id::{OrganizationId, SecretName};
 
-/// Who changes secrets through the owner's door.
-const OWNER: &str = "owner";
+/// The routes of this file. The key that seals is the whole installation's.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{SecretsRead, SecretsWrite, SettingsUpdate};
+    const SECRET: &str = "/v0/secrets/{name}";
+    routes
+        .route(Method::GET, "/v0/secrets", SecretsRead, list)
+        .route(Method::PUT, SECRET, SecretsWrite, set)
+        .route(Method::DELETE, SECRET, SecretsWrite, delete)
+        .route(Method::POST, "/v0/secret-keys/rekey", SettingsUpdate, rekey)
+}
 
 /// Lists every source of every name, what uses it, and the names that are used and do not exist.
 pub async fn list(caller: Authorized, State(state): State<ApiState>) -> Json<Envelope<Value>> {
@@ -89,14 +99,19 @@ pub async fn set(
     caller: Authorized,
     State(state): State<ApiState>,
     Path(name): Path<String>,
-    bytes: Bytes,
+    SilentBody(body): SilentBody,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
     let name = parsed(&name)?;
-    let value = value(&bytes)
+    let value = value(body)
         .ok_or_else(|| ApiError::bad_request("the body is {\"value\": \"…\"} and nothing else"))?;
     let set = state
         .secrets
-        .set(caller.organization, &name, &value, OWNER)
+        .set(caller.organization, &name, &value, &caller.to_string())
+        .await?;
+    let details = json!({ "revision": set.revision });
+    state
+        .access
+        .note(&caller, "secret.set", name.as_str(), details)
         .await?;
     Ok(Envelope::of(json!({
         "name": name,
@@ -107,8 +122,8 @@ pub async fn set(
 }
 
 /// The value in a body. The parser's own words are not used: they quote what they did not expect.
-fn value(bytes: &Bytes) -> Option<SecretString> {
-    let Value::Object(mut body) = serde_json::from_slice(bytes).ok()? else {
+fn value(body: Option<Value>) -> Option<SecretString> {
+    let Value::Object(mut body) = body? else {
         return None;
     };
     match (body.remove("value"), body.is_empty()) {
@@ -126,20 +141,29 @@ pub async fn delete(
     let name = parsed(&name)?;
     let deleted = state
         .secrets
-        .delete(caller.organization, &name, OWNER)
+        .delete(caller.organization, &name, &caller.to_string())
         .await?;
     if !deleted {
         return Err(ApiError::not_found("secret"));
     }
+    state
+        .access
+        .note(&caller, "secret.delete", name.as_str(), Value::Null)
+        .await?;
     Ok(Envelope::of(json!({ "name": name })))
 }
 
 /// Seals everything in the table with the first key.
 pub async fn rekey(
-    _: Authorized,
+    caller: Authorized,
     State(state): State<ApiState>,
 ) -> Result<Json<Envelope<Value>>, ApiError> {
-    let done = state.secrets.rekey(OWNER).await?;
+    let done = state.secrets.rekey(&caller.to_string()).await?;
+    let details = json!({ "rekeyed": done.rekeyed, "failed": done.failed.len() });
+    state
+        .access
+        .note(&caller, "secret.rekey", &done.key_id, details)
+        .await?;
     let failed: Vec<Value> = done
         .failed
         .iter()

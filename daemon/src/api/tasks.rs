@@ -2,16 +2,24 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::{self, Envelope};
 
-/// Lists the live modules with their schemas, imports and users.
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    routes.route(Method::GET, "/v0/tasks", Permission::ModulesRead, list)
+}
+
+/// Lists the live modules with their schemas, imports and users. Modules are shared; who uses them is
+/// each organization's own business.
 pub async fn list(
-    _: Authorized,
+    caller: Authorized,
     State(state): State<ApiState>,
 ) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
     let catalog = state.catalog.load_full();
@@ -21,6 +29,7 @@ pub async fn list(
         let used_by: Vec<_> = catalog
             .workflows
             .values()
+            .filter(|live| live.organization_id == caller.organization)
             .filter(|live| live.workflow.uses(&module.name))
             .map(|live| live.workflow.name.clone())
             .collect();

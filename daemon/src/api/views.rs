@@ -34,6 +34,16 @@ impl<T: Serialize> Envelope<T> {
         })
     }
 
+    /// 201 with this data.
+    pub fn created(data: T) -> Json<Self> {
+        Json(Self {
+            success: true,
+            data,
+            message: "Created",
+            status: 201,
+        })
+    }
+
     /// 202 with this data.
     pub fn accepted(data: T) -> Json<Self> {
         Json(Self {
@@ -74,6 +84,7 @@ pub fn run(row: &RunRow) -> Value {
         "number": row.number,
         "status": row.status,
         "trigger": row.trigger,
+        "priority": row.priority,
         "traceId": row.trace_id,
         "rerunOf": row.rerun_of,
         "originRunId": row.origin_run_id,

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::authorize::Authorized;
+use super::authorize::{Authorized, Permission};
+use super::json::OptionalBody;
 use super::problem::ApiError;
+use super::routes::Routes;
 use super::views::{self, Envelope};
 use crate::catalog::{Catalog, LiveWorkflow};
 use crate::engine::{TriggerError, TriggerRequest, WaitError};
 use crate::id::{OrganizationId, RunId};
+use crate::run::key::is_reserved;
 use crate::run::status::Trigger;
 use crate::store::StoreError;
 use crate::units::Span;
@@ -25,8 +27,30 @@ use crate::workflow::input;
 
 /// Keys are compared and indexed; longer ones are a mistake.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// As in the workflow file.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// A caller that waits longer than this should follow the events.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// The routes of this file.
+pub(super) fn table(routes: Routes) -> Routes {
+    use Permission::{WorkflowsExecute, WorkflowsRead};
+    routes
+        .route(Method::GET, "/v0/workflows", WorkflowsRead, list)
+        .route(
+            Method::GET,
+            "/v0/workflows/{workflow}/detail",
+            WorkflowsRead,
+            detail,
+        )
+        .route(
+            Method::POST,
+            "/v0/workflows/{workflow}/run",
+            WorkflowsExecute,
+            run,
+        )
+        .route(Method::GET, "/v0/problems", WorkflowsRead, problems)
+}
 
 /// Finds a live workflow by its name or its id.
 pub(super) fn find(
@@ -121,16 +145,24 @@ pub async fn detail(
     Ok(Envelope::of(view))
 }
 
-/// Files that are not live as they stand on disk.
-pub async fn problems(_: Authorized, State(state): State<ApiState>) -> Json<Envelope<Vec<Value>>> {
+/// Files that are not live as they stand on disk: the organization's own, and modules, which are shared.
+pub async fn problems(
+    caller: Authorized,
+    State(state): State<ApiState>,
+) -> Result<Json<Envelope<Vec<Value>>>, ApiError> {
     let catalog = state.catalog.load_full();
-    Envelope::of(
-        catalog
-            .problems
-            .iter()
-            .map(|(file, problem)| views::problem(file, problem))
-            .collect(),
-    )
+    // The root organization's files are in no folder.
+    let folder = match caller.organization == OrganizationId::ROOT {
+        true => None,
+        false => Some(state.access.organization_name(&caller).await?),
+    };
+    let mine = |file: &str| match file.strip_prefix("flows/") {
+        None => true,
+        Some(name) => name.split_once('/').map(|(folder, _)| folder) == folder.as_deref(),
+    };
+    let problems = catalog.problems.iter().filter(|(file, _)| mine(file));
+    let views = problems.map(|(file, problem)| views::problem(file, problem));
+    Ok(Envelope::of(views.collect()))
 }
 
 /// What starts a run.
@@ -139,6 +171,8 @@ pub async fn problems(_: Authorized, State(state): State<ApiState>) -> Json<Enve
 pub struct RunBody {
     inputs: Option<Value>,
     config: Option<Value>,
+    /// Larger goes first; none: the workflow's.
+    priority: Option<i32>,
 }
 
 /// How long the caller waits for the end.
@@ -148,15 +182,6 @@ pub struct RunQuery {
     wait: Option<Span>,
 }
 
-/// A JSON body; none is the default.
-pub(super) fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, ApiError> {
-    if bytes.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
-}
-
 /// Starts a run; answers once it is durable, or with `?wait=30s` once it ended.
 pub async fn run(
     caller: Authorized,
@@ -164,9 +189,8 @@ pub async fn run(
     Path(workflow): Path<String>,
     Query(query): Query<RunQuery>,
     headers: HeaderMap,
-    bytes: Bytes,
+    OptionalBody(request): OptionalBody<RunBody>,
 ) -> Result<Response, ApiError> {
-    let request: RunBody = body(&bytes)?;
     let live = find(&state.catalog.load(), caller.organization, &workflow)?;
     let empty = || Value::Object(serde_json::Map::new());
     let refused = |what: &str, errors: Vec<String>| {
@@ -202,7 +226,7 @@ pub async fn run(
             trigger: Trigger::Manual,
             idempotency_key: idempotency_key(&headers)?,
             scheduled_at: None,
-            priority: None,
+            priority: priority(request.priority)?,
             trace_id: None,
         })
         .await
@@ -287,11 +311,27 @@ pub(super) async fn answer(
     })
 }
 
+/// A priority within the bounds that the workflow file has.
+fn priority(wanted: Option<i32>) -> Result<Option<i32>, ApiError> {
+    match wanted {
+        Some(priority) if !PRIORITIES.contains(&priority) => {
+            let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+            Err(ApiError::bad_request(format!(
+                "priority: {least} to {most}"
+            )))
+        }
+        fits => Ok(fits),
+    }
+}
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
     match value.to_str() {
+        Ok(text) if is_reserved(text) => Err(ApiError::bad_request(
+            "Idempotency-Key: keys that begin with `schedule:`, `redrive:` or `child.` are the daemon's own",
+        )),
         Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_MAX => {
             Ok(Some(text.to_owned()))
         }
@@ -313,7 +353,9 @@ fn wait_failed(error: WaitError) -> ApiError {
 
 pub(super) fn trigger_failed(error: TriggerError) -> ApiError {
     match error {
-        TriggerError::QueueFull => ApiError::busy("too many runs are waiting; try again later"),
+        TriggerError::QueueFull => ApiError::busy(
+            "too many runs are waiting ([engine] queue and backlog in flowweaver.toml); nothing was accepted, try again later",
+        ),
         TriggerError::Stopping | TriggerError::Unavailable { .. } => {
             ApiError::unavailable(error.to_string())
         }

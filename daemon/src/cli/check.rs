@@ -47,7 +47,10 @@ pub async fn check(
     }
     for file in &files {
         match fs::read(file) {
-            Ok(bytes) => found.extend(bench.check(&display(file), &bytes)),
+            Ok(bytes) => {
+                let folder = folder_of(settings, file);
+                found.extend(bench.check(&display(file), &bytes, folder.as_deref()));
+            }
             Err(error) => {
                 unreadable += 1;
                 Exit::Usage.because(format!("{}: {error}", file.display()));
@@ -103,7 +106,27 @@ fn files(settings: &Settings, arguments: &CheckArguments) -> std::io::Result<Vec
     }
     let flows = &settings.paths.flows;
     let found = reload::folder(flows, "toml")?;
-    Ok(found.keys().map(|name| flows.join(name)).collect())
+    let mut files: Vec<PathBuf> = found.keys().map(|name| flows.join(name)).collect();
+    for name in reload::folders(flows)? {
+        if reload::is_organization(&name) {
+            let folder = flows.join(name);
+            let found = reload::folder(&folder, "toml")?;
+            files.extend(found.keys().map(|name| folder.join(name)));
+        }
+    }
+    Ok(files)
+}
+
+/// The organization's folder that a file is in; none for the root's own.
+fn folder_of(settings: &Settings, file: &Path) -> Option<String> {
+    let home = fs::canonicalize(&settings.paths.flows).ok();
+    let file = fs::canonicalize(file).ok();
+    let folder = file.as_deref().and_then(Path::parent);
+    let above = folder.and_then(Path::parent);
+    if home.is_none() || above != home.as_deref() {
+        return None;
+    }
+    Some(folder?.file_name()?.to_str()?.to_owned())
 }
 
 fn as_json(diagnostic: &Diagnostic) -> Value {

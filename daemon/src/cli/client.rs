@@ -1,4 +1,4 @@
-//! The way to the API: a daemon's socket, or the same router in this process.
+//! The way to the API: a daemon's socket, the same router in this process, or a daemon elsewhere.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,37 +9,70 @@ use http_body_util::{BodyExt, Full};
 pub use hyper::Method;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::exit::{CliError, Exit};
-use crate::api::{LocalApi, ReplyBody, SOCKET_NAME};
-use crate::config::Settings;
+use super::remote::Remote;
+use crate::api::{LocalApi, ORGANIZATION, ReplyBody, SOCKET_NAME};
+use crate::config::{Listen, Settings};
 use crate::daemon::{Daemon, Extent, StartError};
 
 /// A command that looks at something is done in this time; who has the state folder longer is a daemon.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The variable that holds the token: an argument could be seen by every user of the machine.
+const TOKEN: &str = "FLOWWEAVER_TOKEN";
+
 /// A connection to the API.
-pub struct Client(Way);
+pub struct Client {
+    way: Way,
+    /// Whose things are meant, where that is said.
+    organization: Option<String>,
+}
 
 enum Way {
     Socket(PathBuf),
     Process(Box<Daemon>, LocalApi),
+    Remote(Remote),
+}
+
+/// Which daemon, and whose things.
+#[derive(Debug, Default)]
+pub struct Target {
+    /// The URL of one elsewhere.
+    pub server: Option<String>,
+    /// Whether a token may go there without TLS.
+    pub insecure_http: bool,
+    /// The organization.
+    pub organization: Option<String>,
 }
 
 /// A response whose body is still coming.
 pub type Reply = Response<ReplyBody>;
 
 impl Client {
-    /// Speaks to the socket if somebody listens there; else starts here what is needed of a daemon.
+    /// Speaks to the server that is named; else to the socket if somebody listens there; else starts here what is
+    /// needed of a daemon.
     pub async fn connect(
+        target: Target,
         settings: Settings,
         environment: BTreeMap<String, String>,
         extent: Extent,
     ) -> Result<Self, CliError> {
+        let organization = target.organization;
+        if let Some(server) = &target.server {
+            let token = environment.get(TOKEN).filter(|token| !token.is_empty());
+            let token = token.map(|token| SecretString::from(token.trim()));
+            let way = Way::Remote(Remote::new(server, token, target.insecure_http)?);
+            return Ok(Self { way, organization });
+        }
         if let Some(running) = Self::running(&settings).await {
-            return Ok(running);
+            return Ok(Self {
+                organization,
+                ..running
+            });
         }
         let failed = |error: StartError| CliError::new(Exit::from(&error), error);
         let lock = match Daemon::lock(&settings, PATIENCE).await {
@@ -47,7 +80,10 @@ impl Client {
             Err(error @ StartError::Locked { .. }) => {
                 // Whoever has it may have begun to listen meanwhile.
                 if let Some(running) = Self::running(&settings).await {
-                    return Ok(running);
+                    return Ok(Self {
+                        organization,
+                        ..running
+                    });
                 }
                 let socket = settings.paths.state.join(SOCKET_NAME);
                 return Err(CliError::new(
@@ -60,29 +96,36 @@ impl Client {
             }
             Err(other) => return Err(failed(other)),
         };
+        // What ends with the command is nobody's server.
+        let mut settings = settings;
+        settings.server.listen = Listen(None);
         let daemon = Daemon::start(settings, environment, lock, extent)
             .await
             .map_err(failed)?;
         daemon.settled().await;
         let api = daemon.api();
-        Ok(Self(Way::Process(Box::new(daemon), api)))
+        let way = Way::Process(Box::new(daemon), api);
+        Ok(Self { way, organization })
     }
 
     /// Speaks to the socket if somebody listens there.
     pub async fn running(settings: &Settings) -> Option<Self> {
         let socket = settings.paths.state.join(SOCKET_NAME);
         UnixStream::connect(&socket).await.ok()?;
-        Some(Self(Way::Socket(socket)))
+        Some(Self {
+            way: Way::Socket(socket),
+            organization: None,
+        })
     }
 
     /// Whether a daemon answers, which goes on when this command has ended.
     pub fn is_daemon(&self) -> bool {
-        matches!(self.0, Way::Socket(_))
+        !matches!(self.way, Way::Process(..))
     }
 
     /// Ends what was started here.
     pub async fn close(self) {
-        if let Way::Process(daemon, _) = self.0 {
+        if let Way::Process(daemon, _) = self.way {
             daemon.stop().await;
         }
     }
@@ -108,6 +151,9 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if let Some(organization) = &self.organization {
+            request = request.header(ORGANIZATION, organization);
+        }
         let bytes = match body {
             Some(body) => {
                 request = request.header("content-type", "application/json");
@@ -118,8 +164,9 @@ impl Client {
         let request = request
             .body(Full::new(bytes))
             .map_err(|error| CliError::new(Exit::Usage, error))?;
-        match &self.0 {
+        match &self.way {
             Way::Process(_, api) => Ok(api.call(request).await),
+            Way::Remote(remote) => remote.send(request).await,
             Way::Socket(path) => {
                 let stream = UnixStream::connect(path)
                     .await
@@ -148,6 +195,11 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Value, CliError> {
         let reply = self.send(method, path, headers, body).await?;
+        self.read(reply).await
+    }
+
+    /// The `data` of an answer; a refusal becomes an error with the API's text.
+    pub async fn read(&self, reply: Reply) -> Result<Value, CliError> {
         let status = reply.status();
         let bytes = reply
             .into_body()
@@ -171,11 +223,19 @@ impl Client {
             .and_then(Value::as_str)
             .unwrap_or("refused");
         let exit = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Denied,
             StatusCode::BAD_REQUEST => Exit::Usage,
             status if status.is_server_error() => Exit::Unreachable,
             _ => Exit::Refused,
         };
-        let error = CliError::new(exit, message);
+        let tokenless = matches!(&self.way, Way::Remote(remote) if !remote.has_token());
+        let error = match status {
+            StatusCode::UNAUTHORIZED if tokenless => CliError::new(
+                exit,
+                format!("{message}: set the variable {TOKEN} (a token: flowweaver token create)"),
+            ),
+            _ => CliError::new(exit, message),
+        };
         Err(CliError {
             problem: answer,
             ..error

@@ -43,6 +43,8 @@ pub enum Exit {
     Unreachable,
     /// 4: the daemon refused: unknown workflow or run, input not accepted.
     Refused,
+    /// 5: the daemon does not know who asks, or they may not: no token, a wrong or expired one, out of its scope.
+    Denied,
 }
 
 impl Exit {
@@ -68,6 +70,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unreachable => 3,
             Self::Refused => 4,
+            Self::Denied => 5,
         }
     }
 }

@@ -113,10 +113,14 @@ async fn stream(
         .send(Method::GET, &path, &[("accept", "text/event-stream")], None)
         .await?;
     if !reply.status().is_success() {
-        return Err(CliError::new(
-            Exit::Refused,
-            format!("the daemon answered {} to {path}", reply.status()),
-        ));
+        let status = reply.status();
+        let refused = client.read(reply).await.err();
+        return Err(refused.unwrap_or_else(|| {
+            CliError::new(
+                Exit::Refused,
+                format!("the daemon answered {status} to {path}"),
+            )
+        }));
     }
     let mut body = reply.into_body();
     let mut rest = Vec::new();

@@ -1,19 +1,26 @@
 //! The command line: arguments in, verbs of the API called, text or JSON out, an exit code.
 //!
-//! Commands speak to the daemon's socket when one listens; else they take the state folder's lock
-//! and run the same router in their own process.
+//! Commands speak to the daemon that `--server` names, or to the state folder's socket when one listens; else
+//! they take the folder's lock and run the same router in their own process.
 
 mod args;
 mod check;
 mod client;
 mod compile_module;
+mod dead_letters;
 mod exit;
 mod follow;
 mod kv;
+mod people;
+mod people_args;
 mod print;
+mod remote;
 mod runs;
+mod schedules;
 mod secrets;
 mod serve;
+mod simulate;
+mod tokens;
 
 pub use exit::Exit;
 
@@ -24,7 +31,10 @@ use clap::Parser;
 use crate::config::{self, Loaded};
 use crate::daemon::Extent;
 use crate::diagnostic;
-use args::{Arguments, Command, RunArguments, RunCommand, SecretCommand};
+use args::{
+    Arguments, Command, DeadLetterArguments, RunArguments, RunCommand, ScheduleCommand,
+    SecretCommand,
+};
 
 /// Parses the process's arguments, runs the command and says how it went.
 pub fn main() -> Exit {
@@ -72,6 +82,11 @@ pub fn main() -> Exit {
 
 async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
     let json = arguments.json;
+    let target = client::Target {
+        server: arguments.server,
+        insecure_http: arguments.insecure_http,
+        organization: arguments.organization,
+    };
     let Loaded {
         settings,
         environment,
@@ -87,13 +102,16 @@ async fn dispatch(arguments: Arguments, loaded: Loaded) -> Exit {
         }
         Command::CompileModule(orders) => return compile_module::compile_module(&orders),
         Command::Schema => return print::value(&crate::workflow::schema::json_schema()),
+        Command::Schedule(ScheduleCommand::Simulate(orders)) => {
+            simulate::simulate(&settings, &orders, json)
+        }
         Command::Secret(SecretCommand::Key) => return secrets::key(json),
         Command::Secret(SecretCommand::Set { misplaced, .. }) if !misplaced.is_empty() => {
             return secrets::misplaced();
         }
         command => {
             let extent = extent(&command);
-            match client::Client::connect(settings, environment, extent).await {
+            match client::Client::connect(target, settings, environment, extent).await {
                 Ok(client) => {
                     if !client.is_daemon() && extent != Extent::Whole {
                         print::hold();
@@ -119,11 +137,20 @@ fn extent(command: &Command) -> Extent {
         })
         | Command::Runs(_)
         | Command::Cancel(_)
-        | Command::Kv(_) => Extent::Records,
+        | Command::DeadLetters(DeadLetterArguments { command: None, .. })
+        | Command::Kv(_)
+        | Command::User(_)
+        | Command::Role(_)
+        | Command::Token(_)
+        | Command::Organization(_)
+        | Command::Audit(_) => Extent::Records,
+        Command::DeadLetters(_) => Extent::Files,
         Command::Logs(arguments) if !arguments.follow => Extent::Records,
         Command::Run(arguments) if arguments.detach => Extent::Files,
         Command::Rerun(arguments) if arguments.detach => Extent::Files,
-        Command::Tasks | Command::Workflows | Command::Secret(_) => Extent::Files,
+        Command::Tasks | Command::Workflows | Command::Secret(_) | Command::Schedule(_) => {
+            Extent::Files
+        }
         // The others, as far as they come here, begin something and see it through.
         _ => Extent::Whole,
     }

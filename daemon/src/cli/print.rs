@@ -7,9 +7,11 @@
 use std::cell::RefCell;
 use std::fmt::Write;
 
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::exit::{self, Exit};
+use crate::access::FirstAdmin;
 use crate::diagnostic::shown;
 
 /// Lines of a failure's message that are printed; those of a denial are fewer. `--json` has all.
@@ -26,6 +28,16 @@ pub fn value(value: &Value) -> Exit {
 /// Says something beside the answer, on standard error: the answer may be read by a program.
 pub fn aside(text: &str) {
     exit::say("remark", text, Value::Null);
+}
+
+/// Says once how to log in for the first time. Not in the log, which is kept and sent elsewhere.
+pub fn first_admin(first: &FirstAdmin) {
+    line(&format!(
+        "first start: log in as {} with the one-time password {} and change it; \
+         it is not shown again (a new one: flowweaver user password)",
+        first.email,
+        first.password.expose_secret(),
+    ));
 }
 
 thread_local! {

@@ -6,7 +6,7 @@ use super::args::{Command, RerunArguments, RunArguments, RunCommand, RunsArgumen
 use super::client::{Client, Method};
 use super::exit::{CliError, Exit};
 use super::print;
-use super::{follow, kv, secrets};
+use super::{dead_letters, follow, kv, people, schedules, secrets, tokens};
 use crate::diagnostic::shown;
 use crate::id::WorkflowName;
 
@@ -48,7 +48,16 @@ pub async fn dispatch(client: &Client, command: Command, json: bool) -> Result<E
         }
         Command::Rerun(arguments) => rerun(client, arguments, json).await,
         Command::Secret(command) => secrets::dispatch(client, command, json).await,
+        Command::DeadLetters(arguments) => {
+            dead_letters::dispatch(client, arguments.command, &arguments.list, json).await
+        }
+        Command::Schedule(command) => schedules::dispatch(client, command, json).await,
         Command::Kv(command) => kv::dispatch(client, command, json).await,
+        Command::User(command) => people::user(client, command, json).await,
+        Command::Role(command) => people::role(client, command, json).await,
+        Command::Organization(command) => people::organization(client, command, json).await,
+        Command::Audit(arguments) => people::audit(client, &arguments, json).await,
+        Command::Token(command) => tokens::dispatch(client, command, json).await,
         // These never come here: they need no daemon.
         Command::Serve | Command::Check(_) | Command::Schema | Command::CompileModule(_) => {
             Ok(Exit::Usage)
@@ -65,7 +74,7 @@ pub(super) fn said(json: bool, answer: &Value, text: &str) -> Exit {
 }
 
 /// `NAME=VALUE` pairs as an object; a value that is JSON is taken as such.
-fn inputs(pairs: &[String]) -> Result<Value, CliError> {
+pub(super) fn inputs(pairs: &[String]) -> Result<Value, CliError> {
     let mut inputs = Map::new();
     for pair in pairs {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
@@ -86,6 +95,9 @@ async fn run(client: &Client, arguments: RunArguments, json: bool) -> Result<Exi
         let overrides: Value = serde_json::from_str(text)
             .map_err(|error| CliError::new(Exit::Usage, format!("--overrides: {error}")))?;
         body.insert("config".to_owned(), overrides);
+    }
+    if let (Some(priority), Some(body)) = (arguments.priority, body.as_object_mut()) {
+        body.insert("priority".to_owned(), priority.into());
     }
     let headers: Vec<(&str, &str)> = arguments
         .idempotency_key

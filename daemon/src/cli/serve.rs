@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::Client;
 use super::exit::Exit;
+use super::print;
 use crate::config::Settings;
 use crate::daemon::{Daemon, Extent, StartError, StateLock};
 use crate::diagnostic::Diagnostic;
@@ -41,7 +42,7 @@ pub async fn serve(
         () = orders.received() => return Exit::Ok,
     };
     let daemon = match lock {
-        Ok(lock) => Daemon::start(settings, environment, lock, Extent::Whole).await,
+        Ok(lock) => Daemon::start(settings, environment, lock, Extent::Service).await,
         Err(error) => Err(error),
     };
     let daemon = match daemon {
@@ -55,6 +56,11 @@ pub async fn serve(
             daemon.stop().await;
             return Exit::Ok;
         }
+    }
+    match daemon.first_admin().await {
+        Ok(None) => {}
+        Ok(Some(first)) => print::first_admin(&first),
+        Err(error) => tracing::error!(%error, "the first administrator could not be made"),
     }
     let mut serving = tokio::spawn(daemon.serve());
     let broken = tokio::select! {

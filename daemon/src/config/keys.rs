@@ -42,6 +42,9 @@ pub(super) enum Takes {
     Filter,
     Duration,
     DurationOrZero,
+    /// A duration from the first to the second one.
+    DurationWithin(&'static str, &'static str),
+    Truth,
     Size,
     SizeOrZero,
     /// A whole number from this one on.
@@ -88,6 +91,11 @@ impl Takes {
             Self::Filter => text.is_some_and(|text| EnvFilter::try_new(text).is_ok()),
             Self::Duration => time().is_some_and(|Span(time)| !time.is_zero()),
             Self::DurationOrZero => time().is_some(),
+            Self::DurationWithin(least, most) => {
+                let bound = |text: &str| text.parse::<Span>().ok();
+                time().is_some_and(|time| bound(least) <= Some(time) && Some(time) <= bound(most))
+            }
+            Self::Truth => value.is_bool(),
             Self::Size => size().is_some_and(|Size(bytes)| bytes > 0),
             Self::SizeOrZero => size().is_some(),
             Self::Count(min) => value
@@ -125,6 +133,10 @@ impl Takes {
             ),
             Self::Duration => ("a duration above zero", TIME),
             Self::DurationOrZero => ("a duration", TIME),
+            Self::DurationWithin(least, most) => {
+                return (format!("a duration from \"{least}\" to \"{most}\""), TIME);
+            }
+            Self::Truth => ("true or false", "write it without quotes"),
             Self::Size => ("a size above zero", SIZE),
             Self::SizeOrZero => ("a size", SIZE),
             Self::Count(min) => {
@@ -188,6 +200,24 @@ const fn key(name: &'static str, takes: Takes) -> Key {
 /// All of them, in the order of the settings page.
 pub(super) static SECTIONS: &[Section] = &[
     Section {
+        name: "server",
+        form: Form::Flat,
+        keys: &[
+            key("listen", Takes::Text),
+            key("public_url", Takes::Text),
+            key("trusted_proxies", Takes::Texts),
+            key("connections", Takes::Count(1)),
+        ],
+    },
+    Section {
+        name: "auth",
+        form: Form::Flat,
+        keys: &[
+            key("session_idle", Takes::Duration),
+            key("session_life", Takes::Duration),
+        ],
+    },
+    Section {
         name: "paths",
         form: Form::Flat,
         keys: &[
@@ -244,7 +274,9 @@ pub(super) static SECTIONS: &[Section] = &[
         keys: &[
             key("slots", Takes::Count(1)),
             key("queue", Takes::Count(1)),
+            key("backlog", Takes::Count(1)),
             key("drain", Takes::DurationOrZero),
+            key("lease", Takes::DurationWithin("1s", "10m")),
         ],
     },
     Section {
@@ -272,7 +304,10 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         name: "reload",
         form: Form::Flat,
-        keys: &[key("removal_grace", Takes::DurationOrZero)],
+        keys: &[
+            key("removal_grace", Takes::DurationOrZero),
+            key("publish", Takes::Truth),
+        ],
     },
     Section {
         name: DATABASES,

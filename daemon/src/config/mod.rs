@@ -9,6 +9,7 @@ mod hosts;
 mod keys;
 mod profile;
 mod sections;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use sections::{
     NetworkSection, PathsSection, ReloadSection, SecretsSection, Settings, StoreSection,
     WorkflowSection, sqlite_path,
 };
+pub use server::{AuthSection, Listen, PublicUrl, ServerSection};
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::hosts::{HostKey, HostSection};
+use super::server::{AuthSection, ServerSection};
 use crate::id::{DatabaseName, OrganizationId, SecretName, VariableName, WorkflowName};
+use crate::store::LEASE;
 use crate::units::{Size, Span};
 use crate::workflow::environment::Ceilings;
 
@@ -17,6 +19,10 @@ use crate::workflow::environment::Ceilings;
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Where the API listens.
+    pub server: ServerSection,
+    /// How long browsers stay logged in.
+    pub auth: AuthSection,
     /// Where files are.
     pub paths: PathsSection,
     /// Where records are.
@@ -228,8 +234,13 @@ pub struct EngineSection {
     pub slots: u32,
     /// Triggers that wait for their commit; more are refused with `queue.full`.
     pub queue: u32,
+    /// Accepted runs that wait in the store; more are refused with `queue.full`.
+    pub backlog: u32,
     /// How long running attempts may finish after SIGTERM.
     pub drain: Span,
+    /// How long the daemon counts as alive after its last sign of life, of which it gives six in that time.
+    /// Others take its runs over afterwards.
+    pub lease: Span,
 }
 
 impl Default for EngineSection {
@@ -238,7 +249,10 @@ impl Default for EngineSection {
             slots: 64,
             // A script's burst fits; each is some kilobytes while it waits.
             queue: 100_000,
+            // About a GiB of store.
+            backlog: 1_000_000,
             drain: Span(Duration::from_secs(60)),
+            lease: Span(LEASE),
         }
     }
 }
@@ -346,12 +360,15 @@ pub enum LogFormat {
 pub struct ReloadSection {
     /// How long a file must have vanished before its workflow is removed. Editors delete and rename.
     pub removal_grace: Span,
+    /// Whether files become versions here, or the store is followed; absent: if the store is a file.
+    pub publish: Option<bool>,
 }
 
 impl Default for ReloadSection {
     fn default() -> Self {
         Self {
             removal_grace: Span(Duration::from_secs(2)),
+            publish: None,
         }
     }
 }

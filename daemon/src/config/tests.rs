@@ -64,6 +64,25 @@ fn a_wrong_value_in_the_environment_is_refused_by_the_variables_name() {
     );
 }
 
+#[test]
+fn a_lease_is_neither_shorter_than_a_slow_disk_nor_longer_than_anybody_waits() {
+    let file = |lease: &str| format!("[engine]\nlease = \"{lease}\"\n");
+    for lease in ["999ms", "11m", "0s"] {
+        let (found, _) = remarks(&file(lease), &[]);
+        let told = "is not a duration from \"1s\" to \"10m\"";
+        assert!(found[0].1.contains(told), "{found:?}");
+    }
+    for lease in ["1s", "30s", "10m"] {
+        let taken = parse(
+            Path::new("f"),
+            &file(lease),
+            Profile::Plain,
+            &environment(&[]),
+        );
+        assert_eq!(taken.unwrap().engine.lease, lease.parse().unwrap());
+    }
+}
+
 /// A file with a mistake of each kind.
 const MISTAKES: &str = "\
 [limts]
@@ -104,6 +123,7 @@ var = 1
 organizations = { KEY = [\"me\"] }
 [reload]
 removal_grace = 2
+publish = \"yes\"
 ";
 
 /// The line of each, and parts of what is said and of the help.
@@ -166,6 +186,11 @@ const TOLD: &[(usize, &str, &str)] = &[
     (34, "[workflows.blog] has no key `var`", "`vars`"),
     (36, "[secrets] organizations: ", ""),
     (38, "[reload] removal_grace = 2 is not a duration", ""),
+    (
+        39,
+        "[reload] publish = \"yes\" is not true or false",
+        "without quotes",
+    ),
 ];
 
 #[test]

@@ -1,8 +1,8 @@
-//! The state folder's lock: at most one process works there, and the others can say which.
+//! Locks: at most one process works in a state folder, and one with a store's file; the others can say which.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +53,58 @@ impl StateLock {
     }
 }
 
+/// The lock of a store's file that lies outside of the state folder, held until it is dropped: two state folders
+/// may name one file, and SQLite serves one daemon.
+#[derive(Debug)]
+pub(super) struct StoreLock {
+    _file: File,
+}
+
+impl StoreLock {
+    /// Takes it; a file in the state folder needs none besides that folder's.
+    ///
+    /// # Errors
+    /// [`StartError::StoreLocked`] when another process has it.
+    pub(super) fn take(store: &Path, state: &Path) -> Result<Option<Self>, StartError> {
+        let failed = |cause: io::Error| StartError::State {
+            path: store.to_owned(),
+            cause,
+        };
+        // Links lead to one file, and to one lock.
+        let real = fs::canonicalize(store).or_else(|_| {
+            let folder = store
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
+            folder.map(|folder| folder.join(store.file_name().unwrap_or_default()))
+        });
+        // Without its folder there is no file either: the store says so.
+        let Ok(real) = real else {
+            return Ok(None);
+        };
+        let state = fs::canonicalize(state).map_err(failed)?;
+        if real.parent() == Some(state.as_path()) {
+            return Ok(None);
+        }
+        let mut path = real.into_os_string();
+        path.push(".lock");
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(&path).map_err(failed)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                sign(&file).map_err(failed)?;
+                Ok(Some(Self { _file: file }))
+            }
+            Err(Errno::WOULDBLOCK) => Err(StartError::StoreLocked {
+                path: store.to_owned(),
+                holder: holder(Path::new(&path)),
+            }),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
 fn open(state: &Path) -> io::Result<File> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -85,11 +137,16 @@ fn sign(mut file: &File) -> io::Result<()> {
 }
 
 fn locked(state: &Path) -> StartError {
-    let text = fs::read_to_string(state.join(NAME)).unwrap_or_default();
     StartError::Locked {
         path: state.to_owned(),
-        holder: text.trim().parse().ok(),
+        holder: holder(&state.join(NAME)),
     }
+}
+
+/// The process that a lock's file names.
+fn holder(lock: &Path) -> Option<u32> {
+    let text = fs::read_to_string(lock).unwrap_or_default();
+    text.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -98,6 +155,32 @@ mod tests {
 
     /// Ends a test that would hang.
     const FAR: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn a_stores_file_serves_one_process_under_whatever_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let states = ["a", "b"].map(|name| {
+            let state = folder.path().join(name);
+            fs::create_dir(&state).unwrap();
+            state
+        });
+        let store = folder.path().join("shared.db");
+        let first = StoreLock::take(&store, &states[0]).unwrap();
+        assert!(first.is_some());
+        fs::write(&store, "").unwrap();
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(&store, &link).unwrap();
+        for name in [&store, &link] {
+            let refused = StoreLock::take(name, &states[1]).unwrap_err().to_string();
+            let own = std::process::id();
+            assert!(refused.contains(&format!("process {own}")), "{refused}");
+            assert!(refused.contains("PostgreSQL or MariaDB"), "{refused}");
+        }
+        drop(first);
+        StoreLock::take(&link, &states[1]).unwrap();
+        let own = StoreLock::take(&states[0].join("flowweaver.db"), &states[0]);
+        assert!(own.unwrap().is_none());
+    }
 
     #[tokio::test]
     async fn the_second_is_told_who_holds_the_lock_or_waits_until_it_is_free() {

@@ -6,8 +6,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use super::lock::StoreLock;
 use super::{Extent, StartError};
+use crate::access::{Access, AccessError, AccessSettings};
+use crate::api::Edge;
 use crate::broker::Broker;
 use crate::broker::http::address::Network;
 use crate::broker::http::{HostLimit, HttpLimits, Rate};
@@ -22,12 +27,14 @@ use crate::engine::{self, Engine, EngineHandle, Parts};
 use crate::reload::{self, ReloadParts, Versions};
 use crate::sandbox::compiler::CompileLimits;
 use crate::sandbox::{Sandbox, SandboxOptions};
-use crate::store::{self, Durability, Store};
+use crate::store::{self, AccessStore, Durability, Store};
 use crate::workflow::environment::{Ceilings, DatabaseFacts, NameCase};
 use crate::workflow::grant::SqlMode;
 
 /// The default store's file in the state folder.
 const STORE_NAME: &str = "flowweaver.db";
+/// The file in the state folder that names the installation.
+const INSTANCE_NAME: &str = "instance";
 /// The folder of compiled modules in the state folder.
 const COMPILED_NAME: &str = "compiled";
 
@@ -41,12 +48,80 @@ fn store_url(settings: &Settings) -> String {
 }
 
 /// Opens the store.
-pub(super) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
+pub(super) async fn store(
+    settings: &Settings,
+) -> Result<(Arc<dyn Store>, Arc<dyn AccessStore>), StartError> {
     let durability = match settings.store.durability {
         config::Durability::Full => Durability::Full,
         config::Durability::Normal => Durability::Normal,
     };
-    Ok(store::open(&store_url(settings), durability).await?)
+    let lease = settings.engine.lease.0;
+    Ok(store::open_all(&store_url(settings), durability, lease).await?)
+}
+
+/// Takes the port of the API, if it is to listen on one.
+pub(super) async fn listener(
+    settings: &Settings,
+    extent: Extent,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = settings
+        .server
+        .listen
+        .0
+        .filter(|_| extent == Extent::Service)
+    else {
+        return Ok(None);
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(cause) => Err(StartError::Listen { address, cause }),
+    }
+}
+
+/// Who may do what.
+pub(super) async fn access(
+    settings: &Settings,
+    store: Arc<dyn AccessStore>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Access>, StartError> {
+    let numbers = AccessSettings {
+        session_idle: settings.auth.session_idle.0,
+        session_life: settings.auth.session_life.0,
+    };
+    match Access::open(store, clock, numbers).await {
+        Ok(access) => Ok(Arc::new(access)),
+        Err(AccessError::Store(error)) => Err(error.into()),
+        Err(error) => Err(StartError::Access(error.to_string())),
+    }
+}
+
+/// How the daemon looks from where browsers are.
+pub(super) fn edge(settings: &Settings) -> Edge {
+    let server = &settings.server;
+    let origin = server.public_url.as_ref();
+    Edge {
+        public_origin: origin.map(|url| url.origin().to_owned()),
+        trusted_proxies: server
+            .trusted_proxies
+            .iter()
+            .map(|address| address.to_canonical())
+            .collect(),
+        session_life: settings.auth.session_life.0,
+    }
+}
+
+/// Takes the store's file for this process, where the store is one.
+pub(super) fn store_lock(settings: &Settings) -> Result<Option<StoreLock>, StartError> {
+    match config::sqlite_path(&store_url(settings)) {
+        Some(file) => StoreLock::take(file, &settings.paths.state),
+        None => Ok(None),
+    }
+}
+
+/// Whether this daemon turns files into versions. With a store in a file there is no other who could.
+fn publishes(settings: &Settings) -> bool {
+    let is_file = config::sqlite_path(&store_url(settings)).is_some();
+    settings.reload.publish.unwrap_or(is_file)
 }
 
 /// Reads the secrets from everywhere they may be.
@@ -73,6 +148,7 @@ pub(super) fn broker(
     secrets: Arc<Secrets>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    own_ports: Vec<u16>,
 ) -> Result<Arc<Broker>, StartError> {
     let mut allow = Vec::new();
     for text in &settings.network.allow {
@@ -103,10 +179,7 @@ pub(super) fn broker(
         })
         .collect();
     let broker = BrokerSettings {
-        network: Network {
-            allow,
-            own_ports: Vec::new(),
-        },
+        network: Network { allow, own_ports },
         host_limits: host_limits(settings),
         http: HttpLimits {
             request_bytes: settings.limits.http_request.0,
@@ -227,17 +300,20 @@ pub(super) fn databases(settings: &Settings) -> BTreeMap<crate::id::DatabaseName
 /// What reloading works with.
 pub(super) fn reload(
     settings: &Settings,
-    secrets: &Arc<Secrets>,
+    (secrets, people): (&Arc<Secrets>, &Arc<dyn AccessStore>),
     shared: (&Arc<dyn Store>, &Arc<Sandbox>, &Arc<dyn Clock>),
     engine: &EngineHandle,
     versions: &Arc<Versions>,
     catalog: &Arc<ArcSwap<Catalog>>,
+    swapped: watch::Sender<u64>,
 ) -> ReloadParts {
     let (store, sandbox, clock) = shared;
     ReloadParts {
         flows: settings.paths.flows.clone(),
         tasks: settings.paths.tasks.clone(),
         removal_grace: settings.reload.removal_grace.0,
+        publish: publishes(settings),
+        shared: config::sqlite_path(&store_url(settings)).is_none(),
         module_bytes_max: settings.limits.module.0,
         ceilings: ceilings(settings),
         vars: settings
@@ -248,11 +324,13 @@ pub(super) fn reload(
         databases: databases(settings),
         secrets: Arc::clone(secrets),
         store: Arc::clone(store),
+        people: Arc::clone(people),
         sandbox: Arc::clone(sandbox),
         engine: engine.clone(),
         clock: Arc::clone(clock),
         versions: Arc::clone(versions),
         catalog: Arc::clone(catalog),
+        swapped,
     }
 }
 
@@ -268,12 +346,14 @@ pub(super) fn engine(
     let numbers = engine::Settings {
         // Without room for a run, none is claimed, and a new one is kept for the next daemon.
         active_runs: match extent {
-            Extent::Whole => numbers.active_runs,
+            Extent::Service | Extent::Whole => numbers.active_runs,
             Extent::Files | Extent::Records => 0,
         },
         instance: instance(&settings.paths.state),
+        heartbeat: settings.engine.lease.0 / engine::BEATS_A_LEASE,
         slots: usize::try_from(settings.engine.slots).unwrap_or(usize::MAX),
         queue: usize::try_from(settings.engine.queue).unwrap_or(usize::MAX),
+        backlog: settings.engine.backlog,
         ..numbers
     };
     let versions = Arc::clone(versions);
@@ -291,14 +371,36 @@ pub(super) fn engine(
     .map_err(StartError::Thread)
 }
 
-/// The state folder is what makes an installation: whoever holds its lock is its only process.
+/// The state folder is what makes an installation: whoever holds its lock is its only process. It has a name of
+/// its own, because machines made from one image have the same paths, and the host's, because they may have the
+/// same files, too.
 fn instance(state: &Path) -> String {
-    let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
     let host = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned();
-    format!("{host}:{}", path.display())
+    match instance_name(&state.join(INSTANCE_NAME)) {
+        Ok(name) => format!("{host}:{name}"),
+        Err(error) => {
+            tracing::warn!(%error, "the state folder's name cannot be kept; its path is used");
+            let path = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+            format!("{host}:{}", path.display())
+        }
+    }
+}
+
+/// The name in the file, which is made at the first start.
+fn instance_name(file: &Path) -> std::io::Result<String> {
+    match std::fs::read_to_string(file) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let name = format!("{:016x}", rand::random::<u64>());
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("{name}\n"))?;
+    std::fs::rename(beside, file)?;
+    Ok(name)
 }
 
 fn lost_or_late(error: reload::VersionError) -> engine::VersionError {

@@ -1,6 +1,7 @@
 //! Compiling files without a daemon: modules are prepared, nothing is published or run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{StartError, wiring};
@@ -21,8 +22,9 @@ pub struct Workbench {
     refused: Vec<String>,
     /// None: not all of them can be known here.
     secrets: Option<BTreeSet<SecretName>>,
-    /// Those of the folder and of the files that were checked, as far as they compile.
-    workflows: BTreeMap<WorkflowName, WorkflowFacts>,
+    /// Those of the flows folder (by an empty name), of each organization's, and of the files that were checked, as far
+    /// as they compile.
+    workflows: BTreeMap<String, BTreeMap<WorkflowName, WorkflowFacts>>,
 }
 
 impl Workbench {
@@ -49,7 +51,13 @@ impl Workbench {
             let names = own.names(OrganizationId::ROOT);
             (!own.has_keys()).then(|| names.into_iter().collect())
         });
-        let broker = wiring::broker(settings, Arc::new(Secrets::default()), store, clock)?;
+        let broker = wiring::broker(
+            settings,
+            Arc::new(Secrets::default()),
+            store,
+            clock,
+            Vec::new(),
+        )?;
         // With the daemon's own cache, what it has compiled is not compiled again.
         let cache = if settings.paths.state.is_dir() {
             settings.paths.state.as_path()
@@ -94,18 +102,26 @@ impl Workbench {
         Ok(bench)
     }
 
-    /// Compiles the files of the folder for what they are to each other.
+    /// Compiles the files of the folders for what they are to each other.
     fn look_around(&mut self) {
-        let folder = self.settings.paths.flows.clone();
+        let home = self.settings.paths.flows.clone();
         // A folder that cannot be read has no workflows; whoever checks its files is told.
-        let found = reload::folder(&folder, "toml").unwrap_or_default();
+        let folders = reload::folders(&home).unwrap_or_default();
+        self.look_into(&home, None);
+        for folder in folders {
+            self.look_into(&home.join(&folder), Some(&folder));
+        }
+    }
+
+    fn look_into(&mut self, path: &Path, folder: Option<&str>) {
+        let found = reload::folder(path, "toml").unwrap_or_default();
         let sources = found.keys().filter_map(|name| {
-            let bytes = std::fs::read(folder.join(name)).ok()?;
+            let bytes = std::fs::read(path.join(name)).ok()?;
             let source = WorkflowSource::from_bytes(name.as_str(), &bytes).ok()?;
             Some((source.clone(), source))
         });
         for source in reload::sorted(sources.collect()) {
-            self.compile(&source);
+            self.compile(&source, folder);
         }
     }
 
@@ -114,17 +130,25 @@ impl Workbench {
         &self.refused
     }
 
-    /// Compiles one file as the daemon would.
-    pub fn check(&mut self, file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+    /// Compiles one file as the daemon would; in an organization's `folder`, without what is the root's alone, and
+    /// without missing any secret: its own are known to a daemon only.
+    pub fn check(&mut self, file: &str, bytes: &[u8], folder: Option<&str>) -> Vec<Diagnostic> {
         match WorkflowSource::from_bytes(file, bytes) {
-            Ok(source) => self.compile(&source),
+            Ok(source) => self.compile(&source, folder),
             Err(diagnostic) => vec![*diagnostic],
         }
     }
 
-    fn compile(&mut self, source: &WorkflowSource) -> Vec<Diagnostic> {
-        let overrides =
-            workflow::name_of(source).and_then(|name| self.settings.workflows.get(&name));
+    fn compile(&mut self, source: &WorkflowSource, folder: Option<&str>) -> Vec<Diagnostic> {
+        let organization = folder.is_some();
+        let overrides = workflow::name_of(source)
+            .filter(|_| !organization)
+            .and_then(|name| self.settings.workflows.get(&name));
+        let (databases, secrets) = match organization {
+            true => (BTreeMap::new(), None),
+            false => (wiring::databases(&self.settings), self.secrets.clone()),
+        };
+        let folder = folder.unwrap_or_default().to_owned();
         let environment = Environment {
             organization: OrganizationId::ROOT,
             modules: self.modules.clone(),
@@ -132,14 +156,15 @@ impl Workbench {
                 .map(|section| section.vars.clone())
                 .unwrap_or_default(),
             ceilings: wiring::ceilings(&self.settings),
-            databases: Some(wiring::databases(&self.settings)),
-            secrets: self.secrets.clone(),
-            workflows: self.workflows.clone(),
+            databases: Some(databases),
+            secrets,
+            workflows: self.workflows.get(&folder).cloned().unwrap_or_default(),
         };
         match reload::compile(source, &environment) {
             Ok((workflow, warnings)) => {
                 let facts = WorkflowFacts::of(&workflow);
-                self.workflows.insert(workflow.name, facts);
+                let known = self.workflows.entry(folder).or_default();
+                known.insert(workflow.name, facts);
                 warnings
             }
             Err(diagnostics) => diagnostics,

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::ActiveRun;
 use super::book::Book;
 use super::intake::NewRun;
-use super::lanes::LaneKey;
 use super::outcome::Happening;
 use crate::broker::journal::Journal;
 use crate::clock::Timestamp;
@@ -19,6 +18,7 @@ use crate::run::event::Unit;
 use crate::run::graph::Graph;
 use crate::run::state::{Records, RunState, UnitRecord};
 use crate::run::status::Status;
+use crate::store::control::Lane;
 use crate::store::rows::RunRow;
 use crate::workflow::model::{Uses, Workflow};
 
@@ -118,10 +118,8 @@ pub(super) struct Active {
     pub credit: usize,
     /// Set when something could not be made without the run's number.
     pub wants_number: bool,
-    /// Whether it waits for its turn in its lane.
-    pub held: bool,
-    /// Its lane, once it is in memory.
-    pub lane_key: Option<(LaneKey, usize)>,
+    /// The lane that it enters with its insert.
+    pub lane: Option<Lane>,
     /// Set when it came into memory and has not yet made a step.
     pub fresh: bool,
     /// How often the store has refused its data.
@@ -151,14 +149,10 @@ impl Active {
             records.units.push((unit, record));
         }
         let state = RunState::restore(Arc::clone(&compiled.graph), records, now);
-        Self::new(
-            row,
-            admission.inputs,
-            admission.config,
-            compiled,
-            state,
-            book,
-        )
+        let (inputs, config) = (admission.inputs, admission.config);
+        let mut active = Self::new(row, inputs, config, compiled, state, book);
+        active.lane = active.lane_to_enter();
+        active
     }
 
     pub(super) fn new(
@@ -188,8 +182,7 @@ impl Active {
             queued: false,
             credit: 0,
             wants_number: false,
-            held: false,
-            lane_key: None,
+            lane: None,
             fresh: true,
             refusals: 0,
         }
@@ -234,7 +227,7 @@ impl Active {
 
     /// How many slots it could use, beyond those it was given.
     pub(super) fn hunger(&self) -> usize {
-        if self.is_stopping() || self.held {
+        if self.is_stopping() {
             return 0;
         }
         self.state.ready_len().saturating_sub(self.credit)

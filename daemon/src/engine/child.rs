@@ -225,6 +225,7 @@ impl Child {
                     workflow,
                     &RerunMode::FromFailed,
                     same,
+                    None,
                     now,
                 )
                 .map_err(|error| Hitch::Later(error.to_string()));

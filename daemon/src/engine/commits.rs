@@ -7,10 +7,12 @@ use super::active::{Flight, Live, Phase, Start};
 use super::attempt::{self, ended_with};
 use super::conductor::{Arrival, Conductor};
 use super::intake::Loaded;
+use super::letters;
 use super::outcome::Happening;
 use super::{Accepted, EngineEvent, TriggerError};
 use crate::broker::journal::Entries;
 use crate::id::{DaemonId, RunId};
+use crate::run::event::Reason;
 use crate::run::failure::Failure;
 use crate::run::status::Status;
 use crate::store::rows::{RunChange, RunImage, RunRow, RunUpdate, Transition};
@@ -124,9 +126,10 @@ impl Conductor {
             if self.arriving.remove(&run).is_some() {
                 self.settle_waiters(run, Status::Failed);
             } else {
-                self.backlog = true;
-                self.claim(false);
+                self.waiting.one_more();
             }
+            self.backlog = true;
+            self.claim(false);
             return;
         };
         active.revision += 1;
@@ -185,7 +188,7 @@ impl Conductor {
                 self.flush_at.get_or_insert(now.after(self.settings.flush));
             } else {
                 self.taken = self.taken.saturating_sub(1);
-                self.waiting.insert(run);
+                self.parents.insert(run);
                 self.claim(false);
             }
         }
@@ -196,6 +199,8 @@ impl Conductor {
             return;
         };
         let status = active.state.record().status;
+        // Its place went to the next of its lane, which nobody owns yet.
+        self.backlog |= active.has_lane();
         self.settle_waiters(run, status);
         self.tell(EngineEvent::Finished {
             run_id: run,
@@ -358,7 +363,7 @@ impl Conductor {
         let doomed = image.run.clone();
         match super::active::Active::read(image, compiled, self.now()) {
             Ok(active) => {
-                self.bring_in(active);
+                self.runs.insert(run, active);
                 for order in arrival.orders {
                     self.obey(order);
                 }
@@ -448,8 +453,10 @@ impl Conductor {
             failure_code: Some(code.to_owned()),
             failure_message: Some(why.to_owned()),
         });
+        let reason = Reason::new(code, why);
         self.outbox.push_back(Transition {
             ends: true,
+            control: Some(letters::of_condemned(&row, &reason, now)),
             ..Transition::of_run(run, row.lease_epoch, revision, failed)
         });
     }

@@ -11,13 +11,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::active::{Active, Compiled};
+use super::backlog::Waiting;
 use super::errand::Errands;
 use super::handle::{EngineHandle, Shared};
 use super::intake::{Admission, Intake};
-use super::lanes::Lanes;
 use super::outcome::Happening;
 use super::step::Frame;
-use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, writer};
+use super::{Accepted, Drained, EngineEvent, Health, Parts, Settings, TriggerError, news, writer};
 use crate::clock::Timestamp;
 use crate::id::{DaemonId, Digest, RunId};
 use crate::run::status::Status;
@@ -78,18 +78,23 @@ pub(super) struct Conductor {
     pub hungry: VecDeque<RunId>,
     /// Runs that have something to take in.
     pub dirty: VecDeque<RunId>,
-    pub lanes: Lanes,
     /// Runs that wait for runs they have begun; these count as going, not they.
-    pub waiting: HashSet<RunId>,
+    pub parents: HashSet<RunId>,
     pub wakes: BTreeSet<(Timestamp, RunId)>,
     pub compiled: HashMap<Digest, Arc<Compiled>>,
     /// Whether the store knows this daemon, so that it may own runs.
     pub alive: bool,
     pub beating: bool,
     pub claiming: bool,
+    /// Whether others told of work or orders while a claim was under way.
+    pub heard: bool,
     /// Whether runs without an owner are known to wait in the store.
     pub backlog: bool,
+    /// Runs that wait in the store.
+    pub waiting: Waiting,
     pub beat_at: Timestamp,
+    /// When an alarm last rang.
+    pub looked_at: Timestamp,
     pub claim_at: Timestamp,
     pub flush_at: Option<Timestamp>,
     pub leaving: Option<Leaving>,
@@ -114,6 +119,7 @@ pub(super) fn new(
     });
     let now = parts.clock.now();
     let shared = Arc::new(Shared {
+        daemon,
         store: parts.store,
         clock: parts.clock,
         versions: parts.versions,
@@ -121,7 +127,9 @@ pub(super) fn new(
         triggers,
         waiting_triggers: AtomicUsize::new(0),
         identities: Mutex::default(),
+        waiting_bytes: AtomicUsize::new(0),
         events: broadcast::Sender::new(EVENTS_KEPT),
+        elsewhere: broadcast::Sender::new(EVENTS_KEPT),
         endings: broadcast::Sender::new(ENDINGS_KEPT),
         health: health_reader,
         runtime: Handle::current(),
@@ -141,15 +149,17 @@ pub(super) fn new(
         taken: 0,
         hungry: VecDeque::new(),
         dirty: VecDeque::new(),
-        lanes: Lanes::default(),
-        waiting: HashSet::new(),
+        parents: HashSet::new(),
         wakes: BTreeSet::new(),
         compiled: HashMap::new(),
         alive: false,
         beating: false,
         claiming: false,
+        heard: false,
         backlog: true,
+        waiting: Waiting::default(),
         beat_at: now,
+        looked_at: now,
         claim_at: now,
         flush_at: None,
         leaving: None,
@@ -161,6 +171,7 @@ pub(super) fn new(
         let deliver = super::deliver::run(Arc::clone(&shared));
         shared.runtime.spawn(deliver);
     }
+    news::hear(&shared);
     (
         EngineHandle::new(shared),
         conductor.run(messages, admissions),
@@ -181,7 +192,14 @@ impl Conductor {
             // Making a timer is dear compared with a message, and most messages change nothing.
             if alarm.0 != Some(at) {
                 let clock = Arc::clone(&self.shared.clock);
-                let wait = async move { clock.wait_until(at).await };
+                let span = at.since(clock.now());
+                let wait = async move {
+                    tokio::select! {
+                        () = clock.wait_until(at) => {}
+                        // A clock that was set back must not silence the daemon until it is as late again.
+                        () = clock.pass(span) => {}
+                    }
+                };
                 alarm = (Some(at), Box::pin(wait));
             }
             tokio::select! {
@@ -271,8 +289,13 @@ impl Conductor {
         let compiled = self.compile(&admission.workflow);
         let now = self.now();
         let called_off = admission.called_off.take();
-        // What ends with its insert needs no room.
-        let room = self.room() > 0 || called_off.is_some();
+        let limited = admission.workflow.concurrency.is_some();
+        // What ends with its insert needs neither room nor turn.
+        let room = called_off.is_some() || (!limited && self.may_overtake() && self.room() > 0);
+        if !room && self.is_backlog_full(&admission) {
+            let _ = answer.send(Err(TriggerError::QueueFull));
+            return;
+        }
         self.answers.insert(run, answer);
         let owner = room.then_some(self.daemon);
         let mut active = Active::admit(admission, compiled, owner, now);
@@ -280,9 +303,12 @@ impl Conductor {
             active.inbox.push(Happening::Cancel { reason });
         }
         if room {
-            self.bring_in(active);
+            self.runs.insert(run, active);
             self.dirty.push_back(run);
         } else {
+            if !limited {
+                self.waiting.no_room();
+            }
             self.outbox.push_back(active.insert_only(now));
         }
     }
@@ -390,9 +416,8 @@ impl Conductor {
 
     /// Takes a run out of memory with everything that points to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<Active> {
-        let mut active = self.runs.remove(&run)?;
-        self.waiting.remove(&run);
-        self.leave_lane(&mut active);
+        let active = self.runs.remove(&run)?;
+        self.parents.remove(&run);
         self.taken = self.taken.saturating_sub(active.credit);
         if let Some(wake) = active.wake {
             self.wakes.remove(&(wake, run));
@@ -421,6 +446,12 @@ impl Conductor {
 
     fn on_alarm(&mut self) {
         let now = self.now();
+        if now < self.looked_at {
+            tracing::warn!(back = ?self.looked_at.since(now), "the clock was set back");
+            (self.beat_at, self.claim_at) = (now, now);
+            self.flush_at = self.flush_at.map(|_| now);
+        }
+        self.looked_at = now;
         if self.beat_at <= now {
             self.beat_at = now.after(self.settings.heartbeat);
             // A store that hangs gets one call, not a heap of them.
@@ -431,6 +462,7 @@ impl Conductor {
         if self.claim_at <= now {
             self.claim_at = now.after(self.settings.claim);
             self.claim(true);
+            self.count_waiting();
         }
         while let Some((at, run)) = self.wakes.first().copied()
             && at <= now
@@ -457,6 +489,7 @@ impl Conductor {
         }
         self.claiming = true;
         let limit = room.min(super::messages::CLAIM_MAX);
+        self.waiting.ask(limit);
         self.errands.claim(u32::try_from(limit).unwrap_or(u32::MAX));
     }
 

@@ -61,6 +61,15 @@ impl Errands {
         });
     }
 
+    /// Counts the runs that wait in the store, up to `limit`.
+    pub(super) fn count(&self, limit: u32) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let result = this.shared.store.waiting(limit).await;
+            this.tell(Intake::Counted(result));
+        });
+    }
+
     async fn claim_now(
         &self,
         limit: u32,

@@ -8,16 +8,48 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::intake::{Admission, Answer, Intake};
+use super::intake::{Admission, Answer, Intake, NewRun};
 use super::{
     Accepted, ActiveRun, Cancelled, Drained, EngineEvent, Health, RerunError, RerunMode,
     RerunVersion, TriggerError, TriggerRequest, Versions, WaitError,
 };
 use crate::clock::Clock;
-use crate::id::{CommandId, OrganizationId, RunId, WorkflowId, WorkflowName};
+use crate::id::{CommandId, DaemonId, OrganizationId, RunId, WorkflowId, WorkflowName};
+use crate::run::key::redrive_key;
 use crate::run::status::Status;
 use crate::store::rows::{CommandKind, CommandRow};
 use crate::store::{Store, StoreError};
+
+/// What the inputs of waiting triggers may weigh together, in bytes: as many triggers as are allowed, with large
+/// inputs, would fill the memory.
+const WEIGHT_MAX: usize = 256 << 20;
+
+/// A waiting trigger's share of [`WEIGHT_MAX`].
+struct Weight<'s> {
+    shared: &'s Shared,
+    bytes: usize,
+}
+
+impl<'s> Weight<'s> {
+    fn of(shared: &'s Shared, run: &NewRun) -> Result<Self, TriggerError> {
+        let bytes = run.row.inputs.len() + run.row.config.len();
+        let before = shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let weight = Self { shared, bytes };
+        // One alone is always taken: what it may weigh is limited where it comes in.
+        match before == 0 || before.saturating_add(bytes) <= WEIGHT_MAX {
+            true => Ok(weight),
+            false => Err(TriggerError::QueueFull),
+        }
+    }
+}
+
+impl Drop for Weight<'_> {
+    fn drop(&mut self) {
+        self.shared
+            .waiting_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// How often a run of another owner is looked at while someone waits for it.
 const FOREIGN_LOOK: Duration = Duration::from_secs(1);
@@ -27,6 +59,7 @@ const FOREIGN_LOOK: Duration = Duration::from_secs(1);
 pub struct EngineHandle(Arc<Shared>);
 
 pub(super) struct Shared {
+    pub daemon: DaemonId,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub versions: Versions,
@@ -35,7 +68,10 @@ pub(super) struct Shared {
     pub waiting_triggers: AtomicUsize,
     /// Which workflow a name is: that never changes.
     pub identities: Mutex<HashMap<(OrganizationId, WorkflowName), WorkflowId>>,
+    pub waiting_bytes: AtomicUsize,
     pub events: broadcast::Sender<EngineEvent>,
+    /// Runs that ended at another owner, as far as that was told.
+    pub elsewhere: broadcast::Sender<RunId>,
     /// The ends of runs alone: whoever needs no more is not woken by every commit.
     pub endings: broadcast::Sender<EngineEvent>,
     pub health: watch::Receiver<Health>,
@@ -74,6 +110,11 @@ impl EngineHandle {
         Self(shared)
     }
 
+    /// The id under which it owns runs.
+    pub fn daemon_id(&self) -> DaemonId {
+        self.0.daemon
+    }
+
     /// Accepts a run. Returns after its commit; dropping the call does not undo it.
     pub async fn trigger(&self, request: TriggerRequest) -> Result<Accepted, TriggerError> {
         self.admit(Admission::new(request, self.0.clock.now()))
@@ -84,6 +125,7 @@ impl EngineHandle {
         &self,
         (admission, answer): (Admission, oneshot::Receiver<Result<Accepted, TriggerError>>),
     ) -> Result<Accepted, TriggerError> {
+        let _weight = Weight::of(&self.0, &admission.run)?;
         self.0
             .triggers
             .try_send(admission)
@@ -140,6 +182,29 @@ impl EngineHandle {
         mode: RerunMode,
         version: RerunVersion,
     ) -> Result<Accepted, RerunError> {
+        self.repeat(run, mode, version, None).await
+    }
+
+    /// Repeats a dead letter's run from its failure. The same letter in the same round (how often it was redriven
+    /// before) gives one run, whoever asks and however often.
+    pub async fn redrive(
+        &self,
+        run: RunId,
+        round: u32,
+        version: RerunVersion,
+    ) -> Result<Accepted, RerunError> {
+        let key = redrive_key(run, round);
+        self.repeat(run, RerunMode::FromFailed, version, Some(key))
+            .await
+    }
+
+    async fn repeat(
+        &self,
+        run: RunId,
+        mode: RerunMode,
+        version: RerunVersion,
+        key: Option<String>,
+    ) -> Result<Accepted, RerunError> {
         let image = self.0.store.load_run(run).await?;
         let image = image.ok_or(RerunError::NotFound(run))?;
         if !image.run.status.is_final() {
@@ -152,13 +217,15 @@ impl EngineHandle {
                 (workflow, same)
             }
         };
-        let admission = super::rerun::admission(image, &workflow, &mode, same, self.0.clock.now())?;
+        let now = self.0.clock.now();
+        let admission = super::rerun::admission(image, &workflow, &mode, same, key, now)?;
         Ok(self.admit(admission).await?)
     }
 
     /// Waits for the end of a run and says how it ended.
     pub async fn wait(&self, run: RunId) -> Result<Status, WaitError> {
         let mut events = self.endings();
+        let mut elsewhere = self.0.elsewhere.subscribe();
         loop {
             let (answer, status) = oneshot::channel();
             self.tell(Intake::Wait { run, answer });
@@ -173,18 +240,19 @@ impl EngineHandle {
                 Some(row) if row.status.is_final() => return Ok(row.status),
                 Some(_) => {}
             }
-            if let Some(status) = self.finish_of(run, &mut events).await {
+            if let Some(status) = self.finish_of(run, &mut events, &mut elsewhere).await {
                 return Ok(status);
             }
         }
     }
 
-    /// Waits for news of a run that is not in memory: it is claimed and ends here, or enough time
-    /// passes to look again.
+    /// Waits for news of a run that is not in memory: it is claimed and ends here, its owner tells that it
+    /// has ended, or enough time passes to look again.
     async fn finish_of(
         &self,
         run: RunId,
         events: &mut broadcast::Receiver<EngineEvent>,
+        elsewhere: &mut broadcast::Receiver<RunId>,
     ) -> Option<Status> {
         let look = self.0.clock.now().after(FOREIGN_LOOK);
         let timer = self.0.clock.wait_until(look);
@@ -192,6 +260,9 @@ impl EngineHandle {
         loop {
             tokio::select! {
                 () = &mut timer => return None,
+                ended = elsewhere.recv() => if ended.map_or(true, |ended| ended == run) {
+                    return None;
+                },
                 event = events.recv() => match event {
                     Ok(EngineEvent::Finished { run_id, status, .. }) if run_id == run => {
                         return Some(status);

@@ -39,8 +39,12 @@ pub(super) enum Intake {
     Loaded { run: RunId, loaded: Loaded },
     /// The store answered a claim, with the orders for what this daemon owns.
     Claimed(Result<(Vec<ClaimedRun>, Vec<CommandRow>), StoreError>),
+    /// The store counted the runs that wait in it.
+    Counted(Result<u32, StoreError>),
     /// The store took a sign of life.
     Beat(Result<(), StoreError>),
+    /// Another daemon tells that runs or orders wait.
+    Heard,
     /// Durable orders.
     Orders(Vec<CommandRow>),
     /// A run could not be read; it is tried again.

@@ -31,7 +31,13 @@ impl Conductor {
             Intake::Loaded { run, loaded } => self.loaded(run, loaded),
             Intake::Unread { run, message } => self.unread(run, message),
             Intake::Claimed(result) => self.claimed(result),
+            Intake::Counted(result) => self.counted(result),
             Intake::Beat(result) => self.beaten(result),
+            Intake::Heard => {
+                // A look that is under way may have been too early for it.
+                self.heard = self.claiming;
+                self.claim(true);
+            }
             Intake::Orders(orders) => self.take_orders(orders),
             Intake::Wait { run, answer } => {
                 if self.runs.contains_key(&run) || self.arriving.contains_key(&run) {
@@ -80,7 +86,7 @@ impl Conductor {
         }
         let live = live.remove();
         if live.wait.is_some() && !active.waits() {
-            self.waiting.remove(&run);
+            self.parents.remove(&run);
         }
         active.inbox.push(Happening::Ended {
             unit,
@@ -104,6 +110,8 @@ impl Conductor {
             Err(error) => {
                 tracing::warn!(%error, "the store did not take the sign of life");
                 self.store_health = Err(error.to_string());
+                // Declared gone: what it would own belongs to the others at once.
+                self.alive &= !matches!(error, StoreError::Rejected(_));
                 // Nothing can be owned before the first sign of life, so it is tried again soon.
                 if !self.alive {
                     self.beat_at = self.now().after(self.settings.claim);
@@ -121,7 +129,9 @@ impl Conductor {
                 return;
             }
         };
-        self.backlog = !claimed.is_empty();
+        if let Some(more) = self.waiting.fewer(claimed.len()) {
+            self.backlog = more;
+        }
         for claim in claimed {
             // A lease that was lost and won again: what is in memory belongs to the old one.
             self.fenced(claim.run_id);
@@ -135,7 +145,8 @@ impl Conductor {
             self.errands.read(claim.run_id, None);
         }
         self.take_orders(orders);
-        self.claim(false);
+        let look = std::mem::take(&mut self.heard);
+        self.claim(look);
     }
 
     fn take_orders(&mut self, orders: Vec<CommandRow>) {
@@ -204,7 +215,7 @@ impl Conductor {
                 None => true,
             });
         }
-        self.waiting.clear();
+        self.parents.clear();
         self.hungry.clear();
         self.cut_at_deadline(self.now());
     }

@@ -3,11 +3,12 @@
 //! What comes next is decided by `run`; what a file means by `workflow`; this module acts. Its parts:
 //!
 //! * [`EngineHandle`] (in `handle`): what upper layers call;
-//! * `conductor` (with `messages`, `commits`, `lanes`): one task, the only place where an active run
+//! * `conductor` (with `messages`, `commits`, `backlog`): one task, the only place where an active run
 //!   lives in memory;
-//! * `active` (with `book`, `step`, `input`, `history`, `recover`): that run, its ids and data, and
+//! * `active` (with `book`, `step`, `input`, `history`, `lanes`, `letters`, `recover`): that run, its ids and data, and
 //!   how events become a transition;
 //! * `writer`: commits a batch; what arrives during a commit forms the next batch;
+//! * `news`: what other daemons on the store tell;
 //! * `errand`: calls to the store that the conductor must not wait for;
 //! * `attempt`, `child`: a guest under way, or another workflow in its place;
 //! * `deliver`: starts workflows after the ends of others.
@@ -23,6 +24,7 @@
 
 mod active;
 mod attempt;
+mod backlog;
 mod book;
 mod child;
 mod commits;
@@ -34,13 +36,19 @@ mod history;
 mod input;
 mod intake;
 mod lanes;
+mod letters;
 mod messages;
+mod news;
 mod outcome;
 mod recover;
 mod rerun;
 mod step;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod testing_control;
+#[cfg(test)]
+mod testing_schedules;
 #[cfg(test)]
 mod testing_store;
 #[cfg(test)]
@@ -52,11 +60,15 @@ mod tests_after;
 #[cfg(test)]
 mod tests_again;
 #[cfg(test)]
+mod tests_control;
+#[cfg(test)]
 mod tests_family;
 #[cfg(test)]
 mod tests_fault;
 #[cfg(test)]
 mod tests_flow;
+#[cfg(test)]
+mod tests_points;
 #[cfg(test)]
 mod tests_simulation;
 mod writer;
@@ -71,7 +83,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, TaskName, WorkflowId, WorkflowName};
 use crate::run::status::{Status, Trigger};
 use crate::sandbox::invoke::Invoke;
-use crate::store::{Store, StoreError};
+use crate::store::{LEASE, Store, StoreError};
 use crate::workflow::model::Workflow;
 
 pub use handle::EngineHandle;
@@ -106,6 +118,9 @@ pub struct Parts {
     pub settings: Settings,
 }
 
+/// Signs of life within a lease: some may be lost or late before anybody takes over.
+pub const BEATS_A_LEASE: u32 = 6;
+
 /// The engine's numbers.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -117,6 +132,8 @@ pub struct Settings {
     pub active_runs: usize,
     /// Triggers that wait for a commit; more are refused with `queue.full`.
     pub queue: usize,
+    /// Runs that wait in the store; more are refused with `queue.full`.
+    pub backlog: u32,
     /// Transitions in one commit.
     pub batch: usize,
     /// Between two signs of life.
@@ -139,10 +156,11 @@ impl Default for Settings {
             active_runs: 1_024,
             // A second of triggers at full speed.
             queue: 10_000,
+            // A GiB or two of store; counted in some milliseconds.
+            backlog: 1_000_000,
             // Keeps one commit in the tens of milliseconds.
             batch: 512,
-            // A third of the lease that drivers give.
-            heartbeat: Duration::from_secs(5),
+            heartbeat: LEASE / BEATS_A_LEASE,
             claim: Duration::from_secs(1),
             // Live enough for a person, rare enough for the store.
             flush: Duration::from_millis(250),

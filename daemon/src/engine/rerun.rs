@@ -25,6 +25,7 @@ pub(super) fn admission(
     workflow: &Arc<Workflow>,
     mode: &RerunMode,
     same_version: bool,
+    key: Option<String>,
     now: Timestamp,
 ) -> Result<(Admission, Answer), RerunError> {
     let from = match mode {
@@ -55,7 +56,7 @@ pub(super) fn admission(
         trace_id: new_trace_id(),
         rerun_of: Some(earlier.run_id),
         origin_run_id,
-        idempotency_key: None,
+        idempotency_key: key,
         priority: workflow.priority,
         owner: None,
         lease_epoch: 0,

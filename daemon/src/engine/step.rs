@@ -53,9 +53,7 @@ impl Active {
         for happening in &events {
             self.take_in(happening, &mut sheet, frame.now);
         }
-        if !self.held {
-            self.go_on(&mut sheet, frame);
-        }
+        self.go_on(&mut sheet, frame);
         let changes = self.state.take_changes();
         let nothing = changes.is_empty() && sheet.is_empty();
         if nothing && self.revision > 0 {
@@ -370,6 +368,7 @@ impl Active {
                 Vec::new()
             },
             ends: is_final,
+            control: self.control(insert, now),
         }
     }
 
@@ -380,8 +379,12 @@ impl Active {
             None => (None, None),
         };
         if insert {
+            let status = match &self.lane {
+                Some(_) => Status::Held,
+                None => record.status,
+            };
             return RunChange::Insert(Box::new(RunRow {
-                status: record.status,
+                status,
                 started_at: record.started_at,
                 finished_at: record.finished_at,
                 tolerated_failures: record.tolerated_failures,

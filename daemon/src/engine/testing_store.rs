@@ -7,15 +7,17 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::testing_control::Turns;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::id::{
     AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, SecretName, TaskRunId,
     WorkflowId, WorkflowName,
 };
-use crate::store::lineage::{DeliveryId, DeliveryRow, DeliveryState, EndOf};
+use crate::run::status::Status;
+use crate::store::lineage::{DeliveryId, DeliveryRow, EndOf};
 use crate::store::rows::*;
 use crate::store::{
-    CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
+    CommitOutcome, Duty, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
     StoreError,
 };
 
@@ -46,12 +48,15 @@ pub struct Tables {
     pub calls: Vec<HostCallRow>,
     pub logs: Vec<(RunId, NewLog)>,
     pub orders: Vec<CommandRow>,
+    pub turns: Turns,
     pub workflows: Vec<WorkflowRow>,
     /// Who starts after which end.
     pub triggers: Vec<(WorkflowId, EndOf)>,
     pub deliveries: BTreeMap<DeliveryId, DeliveryRow>,
     pub(super) daemons: HashMap<DaemonId, Sign>,
     pub commits: usize,
+    /// Signs of life that were taken.
+    pub beats: usize,
     pub largest_batch: usize,
     pub(super) faults: HashMap<usize, Fault>,
     pub down: bool,
@@ -157,7 +162,7 @@ impl FakeStore {
             .map_or(Timestamp::from_micros(0), Clock::now)
     }
 
-    fn up(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
+    pub(super) fn up(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
         let tables = self.tables();
         if tables.down {
             return Err(StoreError::Unavailable("it is down".into()));
@@ -208,7 +213,7 @@ impl Store for FakeStore {
         let mut runs: Vec<&mut RunRow> = tables
             .runs
             .values_mut()
-            .filter(|run| !run.status.is_final())
+            .filter(|run| !run.status.is_final() && run.status != Status::Held)
             .filter(|run| run.owner.is_none_or(|owner| dead.contains(&owner)))
             .collect();
         runs.sort_by_key(|run| (-run.priority, run.run_id));
@@ -248,6 +253,7 @@ impl Store for FakeStore {
                 return Err(StoreError::Rejected("it was declared gone".into()));
             }
             known.seen = now;
+            tables.beats += 1;
             return Ok(());
         }
         for sign in tables.daemons.values_mut() {
@@ -267,6 +273,14 @@ impl Store for FakeStore {
             sign.gone = true;
         }
         Ok(())
+    }
+
+    async fn take_duty(&self, _: DaemonId, _: Duty) -> Result<bool, StoreError> {
+        Err(unused())
+    }
+
+    async fn catalog_revision(&self) -> Result<i64, StoreError> {
+        Err(unused())
     }
 
     async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
@@ -311,7 +325,9 @@ impl Store for FakeStore {
     }
 
     async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
-        self.up()?.orders.push(command.clone());
+        let mut tables = self.up()?;
+        tables.orders.push(command.clone());
+        tables.let_go(command.run_id);
         Ok(())
     }
 
@@ -328,52 +344,6 @@ impl Store for FakeStore {
 
     async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
         Ok(self.up()?.workflows.clone())
-    }
-
-    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
-        Ok(self.up()?.runs.get(&run).cloned())
-    }
-
-    async fn run_of_key(
-        &self,
-        organization: OrganizationId,
-        key: &str,
-    ) -> Result<Option<RunRow>, StoreError> {
-        let tables = self.up()?;
-        let mut runs = tables.runs.values();
-        let found = runs.find(|run| {
-            run.organization_id == organization && run.idempotency_key.as_deref() == Some(key)
-        });
-        Ok(found.cloned())
-    }
-
-    async fn deliveries_due(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<DeliveryRow>, StoreError> {
-        let tables = self.up()?;
-        let due = |row: &&DeliveryRow| row.state == DeliveryState::Pending && row.due_at <= now;
-        let mut due: Vec<_> = tables.deliveries.values().filter(due).cloned().collect();
-        due.sort_by_key(|row| row.due_at);
-        due.truncate(limit as usize);
-        Ok(due)
-    }
-
-    async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
-        let tables = self.up()?;
-        let of = |row: &&DeliveryRow| row.id.source == run;
-        Ok(tables.deliveries.values().filter(of).cloned().collect())
-    }
-
-    async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
-        let mut tables = self.up()?;
-        if let Some(row) = tables.deliveries.get_mut(&delivery.id)
-            && row.state == DeliveryState::Pending
-        {
-            *row = delivery.clone();
-        }
-        Ok(())
     }
 
     async fn publish(&self, _: &VersionRow) -> Result<WorkflowId, StoreError> {
@@ -480,6 +450,6 @@ impl StateStore for FakeStore {
     }
 }
 
-fn unused() -> StoreError {
+pub(super) fn unused() -> StoreError {
     StoreError::Corrupt("the engine does not ask for this".into())
 }

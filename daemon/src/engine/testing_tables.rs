@@ -1,10 +1,13 @@
-//! How the store in memory writes transitions.
+//! How the store in memory writes transitions, and what it tells of runs that begin runs.
 
-use super::testing_store::Tables;
-use crate::id::RunId;
-use crate::store::CommitOutcome;
+use async_trait::async_trait;
+
+use super::testing_store::{FakeStore, Tables};
+use crate::clock::Timestamp;
+use crate::id::{OrganizationId, RunId};
 use crate::store::lineage::{DeliveryId, DeliveryRow, DeliveryState};
 use crate::store::rows::*;
+use crate::store::{CommitOutcome, LineageStore, StoreError};
 
 impl Tables {
     fn write(&mut self, t: &Transition) -> CommitOutcome {
@@ -65,6 +68,9 @@ impl Tables {
             .retain(|order| !t.consumed.contains(&order.command_id));
         if t.ends {
             self.note_end(t.run_id);
+        }
+        if let Some(control) = &t.control {
+            self.control(t.run_id, control);
         }
         CommitOutcome::Committed
     }
@@ -128,5 +134,54 @@ impl Tables {
             _ => self.write(t),
         };
         batch.iter().map(write).collect()
+    }
+}
+
+#[async_trait]
+impl LineageStore for FakeStore {
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        Ok(self.up()?.runs.get(&run).cloned())
+    }
+
+    async fn run_of_key(
+        &self,
+        organization: OrganizationId,
+        key: &str,
+    ) -> Result<Option<RunRow>, StoreError> {
+        let tables = self.up()?;
+        let mut runs = tables.runs.values();
+        let found = runs.find(|run| {
+            run.organization_id == organization && run.idempotency_key.as_deref() == Some(key)
+        });
+        Ok(found.cloned())
+    }
+
+    async fn deliveries_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let tables = self.up()?;
+        let due = |row: &&DeliveryRow| row.state == DeliveryState::Pending && row.due_at <= now;
+        let mut due: Vec<_> = tables.deliveries.values().filter(due).cloned().collect();
+        due.sort_by_key(|row| row.due_at);
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+
+    async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
+        let tables = self.up()?;
+        let of = |row: &&DeliveryRow| row.id.source == run;
+        Ok(tables.deliveries.values().filter(of).cloned().collect())
+    }
+
+    async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
+        let mut tables = self.up()?;
+        if let Some(row) = tables.deliveries.get_mut(&delivery.id)
+            && row.state == DeliveryState::Pending
+        {
+            *row = delivery.clone();
+        }
+        Ok(())
     }
 }

@@ -461,3 +461,23 @@ async fn a_store_that_is_down_from_the_start_refuses_triggers_until_it_answers()
     world.pass("one").await;
     assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_silence_the_daemon() {
+    let mut world = World::new(draft().job("a").task("one").build());
+    let run = world.trigger().await;
+    let beats = |world: &World| world.store.tables().beats;
+    let before = crate::clock::Clock::now(&world.clock);
+    let hour = Duration::from_secs(3_600).as_micros() as i64;
+    let back = crate::clock::Timestamp::from_micros(before.as_micros() - hour);
+    world.clock.set(back);
+    for wanted in 1..4 {
+        while beats(&world) < wanted {
+            world.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(crate::clock::Clock::now(&world.clock) < before);
+    world.pass("one").await;
+    assert_eq!(world.engine.wait(run).await.unwrap(), Status::Succeeded);
+}

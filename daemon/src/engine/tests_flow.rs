@@ -270,7 +270,7 @@ async fn runs_with_the_same_key_take_turns_and_others_do_not_wait() {
     assert_eq!(bob.invocation.identity.run_id, runs[2]);
     world.engine.active_runs().await;
     assert!(world.guests.try_recv().is_err(), "two of one key at once");
-    assert_eq!(world.store.run(runs[1]).status, Status::Queued);
+    assert_eq!(world.store.run(runs[1]).status, Status::Held);
     // One that waits can be cancelled; the next in line follows.
     world.engine.cancel(runs[1], "no longer").await.unwrap();
     assert_eq!(world.engine.wait(runs[1]).await.unwrap(), Status::Cancelled);

@@ -6,11 +6,13 @@ use super::Reload;
 use super::scan::Found;
 use crate::catalog::{FileProblem, ProblemKind};
 use crate::clock::Timestamp;
-use crate::id::{Digest, WorkflowName};
+use crate::id::{Digest, OrganizationId, WorkflowName};
 use crate::workflow::environment::ModuleFacts;
 
-/// A file in `flows/`.
+/// A file in `flows/`, or in an organization's folder there.
 pub(super) struct FlowFile {
+    /// Whose it is.
+    pub organization: OrganizationId,
     /// What stood there at the last look.
     pub found: Option<Found>,
     /// Its bytes, once read.
@@ -24,8 +26,9 @@ pub(super) struct FlowFile {
 }
 
 impl FlowFile {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(organization: OrganizationId) -> Self {
         Self {
+            organization,
             found: None,
             bytes: None,
             stale: false,

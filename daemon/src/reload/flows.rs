@@ -1,7 +1,7 @@
 //! Workflow files: a changed one is read and compiled; what compiles is published and goes live.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Reload;
@@ -30,7 +30,9 @@ impl Reload {
     pub(super) async fn scan_flows(&mut self, writing: &BTreeSet<PathBuf>) {
         let folder = self.parts.flows.clone();
         let watched = watch::absolute(&folder);
-        let found = tokio::task::spawn_blocking(move || scan::folder(&folder, "toml")).await;
+        let owners = self.organizations(&folder).await;
+        let folders: Vec<String> = owners.keys().cloned().collect();
+        let found = tokio::task::spawn_blocking(move || all_flows(&folder, &folders)).await;
         let label: Arc<str> = "flows".into();
         let found = match found.map_err(std::io::Error::other).and_then(|found| found) {
             Ok(found) => found,
@@ -54,7 +56,14 @@ impl Reload {
             }
         }
         for (name, state) in found {
-            let known = self.flows.entry(name.clone()).or_insert_with(FlowFile::new);
+            let owner = name
+                .split_once('/')
+                .and_then(|(folder, _)| owners.get(folder).copied())
+                .unwrap_or_default();
+            let known = self
+                .flows
+                .entry(name.clone())
+                .or_insert_with(|| FlowFile::new(owner));
             if known.found.as_ref() != Some(&state) && !writing.contains(&watched.join(&name)) {
                 self.read_flow(name, state).await;
             }
@@ -110,11 +119,10 @@ impl Reload {
     /// use it, and those that did not compile.
     pub(super) fn mark_users_stale(&mut self, module: &ModuleName) {
         for (name, file) in &mut self.flows {
-            let live = file.live.as_ref().and_then(|live| {
-                self.draft
-                    .workflows
-                    .get(&(OrganizationId::ROOT, live.clone()))
-            });
+            let live = file
+                .live
+                .as_ref()
+                .and_then(|live| self.draft.workflows.get(&(file.organization, live.clone())));
             let path = format!("flows/{name}");
             let broken = self.draft.problems.contains_key(path.as_str());
             if file.bytes.is_some()
@@ -127,16 +135,21 @@ impl Reload {
 
     /// Files whose compilation may end otherwise now that these workflows are others, or gone: those whose tasks run one
     /// of them, those that start after one, and those that did not compile.
-    pub(super) fn mark_referrers_stale(&mut self, workflows: &BTreeSet<WorkflowName>) {
+    pub(super) fn mark_referrers_stale(
+        &mut self,
+        workflows: &BTreeMap<OrganizationId, BTreeSet<WorkflowName>>,
+    ) {
         for (name, file) in &mut self.flows {
-            let live = file.live.as_ref().and_then(|live| {
-                self.draft
-                    .workflows
-                    .get(&(OrganizationId::ROOT, live.clone()))
-            });
+            let live = file
+                .live
+                .as_ref()
+                .and_then(|live| self.draft.workflows.get(&(file.organization, live.clone())));
             let path = format!("flows/{name}");
             let broken = self.draft.problems.contains_key(path.as_str());
-            let refers = live.is_some_and(|live| live.workflow.refers_to(workflows));
+            let theirs = workflows.get(&file.organization);
+            let refers = live
+                .zip(theirs)
+                .is_some_and(|(live, theirs)| live.workflow.refers_to(theirs));
             file.stale |= file.bytes.is_some() && (broken || refers);
         }
     }
@@ -156,11 +169,11 @@ impl Reload {
         }
         // A file and the secret that it names are often made in one go.
         self.parts.secrets.refresh().await;
-        let mut environment = self.environment();
+        let mut environment = self.environment(OrganizationId::ROOT);
         // A workflow that went live makes those stale that refer to it; each round is a level of them. What is
         // waiting for a module stays stale and is not asked again.
         for _ in 0..=DEPTH_MAX {
-            let mut live = BTreeSet::new();
+            let mut live: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
             for name in order::children_first(&self.flows, stale) {
                 let before = self.live_version(&name);
                 changed |= self.compile_flow(&name, compiling, &mut environment).await;
@@ -170,6 +183,8 @@ impl Reload {
                 if let Some(workflow) = self.live_workflow(&name) {
                     let facts = WorkflowFacts::of(&workflow);
                     environment.workflows.insert(workflow.name.clone(), facts);
+                    let organization = environment.organization;
+                    let live = live.entry(organization).or_default();
                     live.insert(workflow.name.clone());
                 }
             }
@@ -192,31 +207,31 @@ impl Reload {
 
     /// The workflow that is live from a file.
     fn live_workflow(&self, name: &str) -> Option<Arc<Workflow>> {
-        let key = (OrganizationId::ROOT, self.flows.get(name)?.live.clone()?);
+        let file = self.flows.get(name)?;
+        let key = (file.organization, file.live.clone()?);
         let live = self.draft.workflows.get(&key)?;
         Some(Arc::clone(&live.workflow))
     }
 
-    fn environment(&self) -> Environment {
+    /// What the files of an organization are compiled against. Databases are the root organization's.
+    fn environment(&self, organization: OrganizationId) -> Environment {
+        let databases = match organization == OrganizationId::ROOT {
+            true => self.parts.databases.clone(),
+            false => BTreeMap::new(),
+        };
         let modules = self
             .modules
             .iter()
             .filter_map(|(name, file)| Some((module_name(name)?, file.facts.clone()?)))
             .collect();
         Environment {
-            organization: OrganizationId::ROOT,
+            organization,
             modules,
             vars: BTreeMap::new(),
             ceilings: self.parts.ceilings.clone(),
-            databases: Some(self.parts.databases.clone()),
-            secrets: Some(
-                self.parts
-                    .secrets
-                    .names(OrganizationId::ROOT)
-                    .into_iter()
-                    .collect(),
-            ),
-            workflows: children(&self.draft),
+            databases: Some(databases),
+            secrets: Some(self.parts.secrets.names(organization).into_iter().collect()),
+            workflows: children(&self.draft, organization),
         }
     }
 
@@ -228,14 +243,23 @@ impl Reload {
     ) -> bool {
         let path = self.flow_path(name);
         let last_good = self.live_version(name);
-        let Some(bytes) = self.flows.get(name).and_then(|file| file.bytes.clone()) else {
+        let Some(file) = self.flows.get(name) else {
             return false;
         };
+        let organization = file.organization;
+        let Some(bytes) = file.bytes.clone() else {
+            return false;
+        };
+        if environment.organization != organization {
+            *environment = self.environment(organization);
+        }
         let compiled = WorkflowSource::from_bytes(Arc::clone(&path), &bytes)
             .map_err(|error| vec![*error])
             .and_then(|source| {
                 let named = workflow::name_of(&source);
+                // The operator's own settings name workflows of the root organization.
                 environment.vars = named
+                    .filter(|_| organization == OrganizationId::ROOT)
                     .and_then(|name| self.parts.vars.get(&name).cloned())
                     .unwrap_or_default();
                 compile(&source, environment).map(|done| (source, done))
@@ -290,8 +314,10 @@ impl Reload {
         source: &WorkflowSource,
         workflow: &Workflow,
     ) -> Option<Diagnostic> {
+        let organization = self.flows.get(name)?.organization;
         let (other, _) = self.flows.iter().find(|(other, file)| {
             other.as_str() != name
+                && file.organization == organization
                 && file.vanished_at.is_none()
                 && file.live.as_ref() == Some(&workflow.name)
         })?;
@@ -308,6 +334,16 @@ impl Reload {
     }
 }
 
+/// The workflow files of all organizations, by their path below the folder.
+fn all_flows(folder: &Path, folders: &[String]) -> std::io::Result<BTreeMap<String, Found>> {
+    let mut found = scan::folder(folder, "toml")?;
+    for name in folders {
+        let files = scan::folder(&folder.join(name), "toml")?.into_iter();
+        found.extend(files.map(|(file, state)| (format!("{name}/{file}"), state)));
+    }
+    Ok(found)
+}
+
 /// Compiles, and refuses what this daemon cannot run.
 pub fn compile(
     source: &WorkflowSource,
@@ -321,7 +357,6 @@ pub fn compile(
         Some(workflow) => {
             let refused = unsupported(source, &workflow);
             if refused.is_empty() {
-                diagnostics.extend(idle(source, &workflow));
                 return Ok((workflow, diagnostics));
             }
             diagnostics.extend(refused);
@@ -351,22 +386,6 @@ fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> 
     vec![refused]
 }
 
-/// What can be left unheeded without a run doing something else than the file says.
-fn idle(source: &WorkflowSource, workflow: &Workflow) -> Option<Diagnostic> {
-    let found = (!workflow.schedules.is_empty()).then(|| {
-        at(
-            source,
-            "[[schedule]]",
-            "schedules do not fire in this version of the daemon".to_owned(),
-            "start its runs with `flowweaver run`, from cron for example",
-        )
-    });
-    found.map(|remark| Diagnostic {
-        severity: Severity::Warning,
-        ..remark
-    })
-}
-
 fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Diagnostic {
     let start = source.text.find(needle).unwrap_or(0);
     Diagnostic {
@@ -379,11 +398,14 @@ fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Dia
     }
 }
 
-fn children(catalog: &Catalog) -> BTreeMap<WorkflowName, WorkflowFacts> {
+fn children(
+    catalog: &Catalog,
+    organization: OrganizationId,
+) -> BTreeMap<WorkflowName, WorkflowFacts> {
     catalog
         .workflows
         .values()
-        .filter(|live| live.organization_id == OrganizationId::ROOT)
+        .filter(|live| live.organization_id == organization)
         .map(|live| {
             (
                 live.workflow.name.clone(),

@@ -1,14 +1,17 @@
 //! Files become the catalog: watch → read → compile → prepare modules → publish → swap.
 //!
+//! In a store that daemons share one of them does so, and the others follow the store (`follow`).
 //! Each file on its own: one that is broken keeps its last good version live and is reported.
 //! Starting is reloading from nothing. What a file means is `workflow`'s business, what a module
 //! may do `sandbox`'s; this module decides only what is live.
 
 mod files;
 mod flows;
+mod follow;
 mod letting_go;
 mod modules;
 mod order;
+mod organizations;
 mod publish;
 mod scan;
 mod versions;
@@ -17,7 +20,8 @@ mod watch;
 pub use flows::compile;
 pub use modules::{facts, module_name};
 pub use order::sorted;
-pub use scan::{Found, folder, read};
+pub use organizations::is_organization;
+pub use scan::{Found, folder, folders, read};
 pub use versions::{VersionError, Versions};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -35,7 +39,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::engine::EngineHandle;
 use crate::id::{DatabaseName, Digest, VariableName, WorkflowName};
 use crate::sandbox::Sandbox;
-use crate::store::Store;
+use crate::store::{AccessStore, Store};
 use crate::workflow::environment::{Ceilings, DatabaseFacts};
 use files::{FlowFile, ModuleFile};
 use modules::Prepared;
@@ -55,6 +59,10 @@ pub struct ReloadParts {
     pub tasks: PathBuf,
     /// How long a file must have vanished before its workflow goes.
     pub removal_grace: Duration,
+    /// Whether files become versions here.
+    pub publish: bool,
+    /// Whether other daemons may use the store.
+    pub shared: bool,
     /// The largest module file, in bytes.
     pub module_bytes_max: u64,
     /// What workflows may ask for.
@@ -67,6 +75,8 @@ pub struct ReloadParts {
     pub secrets: Arc<Secrets>,
     /// Where versions are kept.
     pub store: Arc<dyn Store>,
+    /// Where organizations are.
+    pub people: Arc<dyn AccessStore>,
     /// Where modules are compiled.
     pub sandbox: Arc<Sandbox>,
     /// What says that a run has ended.
@@ -77,6 +87,8 @@ pub struct ReloadParts {
     pub versions: Arc<Versions>,
     /// What is swapped.
     pub catalog: Arc<ArcSwap<Catalog>>,
+    /// Counts the swaps, and the first look even if there was nothing to swap.
+    pub swapped: signal::Sender<u64>,
 }
 
 /// The reload loop's state: what is known of each file.
@@ -89,6 +101,10 @@ pub struct Reload {
     prepared: (mpsc::Sender<Prepared>, mpsc::Receiver<Prepared>),
     retry_at: Option<Timestamp>,
     settled: signal::Sender<bool>,
+    /// In a shared store: whether this daemon is the one that publishes, once that is known.
+    leading: Option<bool>,
+    /// How far the store's publications have been followed.
+    followed: Option<i64>,
     /// The modules in use, and how often compiled code had been written, when it was last swept.
     swept: Option<(HashSet<Digest>, u64)>,
 }
@@ -107,6 +123,8 @@ impl Reload {
             prepared: mpsc::channel(1),
             retry_at: None,
             settled,
+            leading: None,
+            followed: None,
             swept: None,
         };
         (reload, receiver)
@@ -120,17 +138,29 @@ impl Reload {
         }
         let mut watch = watch.ok();
         let mut ended = self.parts.engine.endings();
+        let mut news = self.parts.store.news();
+        let shared = self.parts.shared;
+        self.warn_of_idle_files();
         self.restore().await;
         loop {
             let writing = watch.as_ref().map(Watch::writing).unwrap_or_default();
             self.pass(&writing).await;
             let due = self.next_look();
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = changed(&mut watch) => {}
-                Some(prepared) = self.prepared.1.recv() => self.module_prepared(prepared).await,
-                () = letting_go::possible(&mut ended, &self.draft) => {}
-                () = self.parts.clock.wait_until(due) => {}
+            let mut again = false;
+            while !again {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = changed(&mut watch) => again = true,
+                    Some(prepared) = self.prepared.1.recv() => {
+                        self.module_prepared(prepared).await;
+                        again = true;
+                    }
+                    () = letting_go::possible(&mut ended, &self.draft) => again = true,
+                    () = self.parts.clock.wait_until(due) => again = true,
+                    () = follow::elsewhere(&mut news, &self.parts.clock), if shared => {
+                        again = self.look_elsewhere().await;
+                    }
+                }
             }
         }
     }
@@ -138,20 +168,31 @@ impl Reload {
     /// Looks at everything once and swaps the catalog if it is another one now.
     async fn pass(&mut self, writing: &BTreeSet<PathBuf>) {
         self.retry_at = None;
-        let modules_changed = self.scan_modules(writing).await;
-        self.scan_flows(writing).await;
-        let changed = self.compile_flows(&modules_changed).await;
-        self.remove_vanished().await;
-        if changed || !self.same_as_live() {
+        let mut changed = self.follow().await;
+        if self.leads().await {
+            let modules_changed = self.scan_modules(writing).await;
+            self.scan_flows(writing).await;
+            changed |= self.compile_flows(&modules_changed).await;
+            self.remove_vanished().await;
+        }
+        let another = changed || !self.same_as_live();
+        if another {
             self.parts.catalog.store(Arc::new(self.draft.clone()));
         }
+        self.parts.swapped.send_if_modified(|swaps| {
+            let news = another || *swaps == 0;
+            *swaps += u64::from(news);
+            news
+        });
         let compiling = self
             .draft
             .problems
             .values()
             .any(|problem| matches!(problem.kind, ProblemKind::Compiling));
         self.settled.send_if_modified(|settled| {
-            let now = !compiling;
+            // Nothing was looked at before it is known who publishes.
+            let known = !(self.parts.publish && self.parts.shared) || self.leading.is_some();
+            let now = !compiling && known;
             std::mem::replace(settled, now) != now
         });
         self.let_go().await;

@@ -30,7 +30,8 @@ impl Reload {
     ) -> bool {
         let path = self.flow_path(name);
         let last_good = self.live_version(name);
-        let key = (OrganizationId::ROOT, workflow.name.clone());
+        let organization = environment.organization;
+        let key = (organization, workflow.name.clone());
         let same_file = self
             .draft
             .workflows
@@ -62,7 +63,7 @@ impl Reload {
         let live_since = self.parts.clock.now();
         let live = LiveWorkflow {
             workflow_id,
-            organization_id: OrganizationId::ROOT,
+            organization_id: organization,
             workflow,
             file: path,
             live_since,
@@ -95,12 +96,13 @@ impl Reload {
     fn flow_is_live(&mut self, name: &str, workflow: &Workflow) {
         let before = self.flows.get_mut(name).and_then(|file| {
             file.stale = false;
-            file.live.replace(workflow.name.clone())
+            let before = file.live.replace(workflow.name.clone())?;
+            Some((file.organization, before))
         });
         self.no_problem(&self.flow_path(name));
         // The file's former workflow, if it had another name, is retired like that of a vanished file.
-        if let Some(before) = before.filter(|before| *before != workflow.name) {
-            let mut ghost = FlowFile::new();
+        if let Some((organization, before)) = before.filter(|(_, name)| *name != workflow.name) {
+            let mut ghost = FlowFile::new(organization);
             ghost.live = Some(before.clone());
             ghost.vanished_at = Some(self.parts.clock.now());
             self.flows.insert(format!("{name} (as {before})"), ghost);
@@ -120,76 +122,32 @@ impl Reload {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            let live = self.flows.get(&name).and_then(|file| file.live.clone());
-            // Another file may have taken the workflow over: a rename.
-            let taken = live.as_ref().is_some_and(|live| {
-                self.flows
-                    .iter()
-                    .any(|(other, file)| *other != name && file.live.as_ref() == Some(live))
+            let live = self.flows.get(&name).and_then(|file| {
+                let live = file.live.clone()?;
+                Some((file.organization, live))
             });
-            if let (Some(live), false) = (live, taken) {
-                if let Err(error) = self.parts.store.retire(OrganizationId::ROOT, &live).await {
+            // Another file may have taken the workflow over: a rename.
+            let taken = live.as_ref().is_some_and(|(organization, live)| {
+                self.flows.iter().any(|(other, file)| {
+                    *other != name
+                        && file.organization == *organization
+                        && file.live.as_ref() == Some(live)
+                })
+            });
+            if let (Some((organization, live)), false) = (live, taken) {
+                if let Err(error) = self.parts.store.retire(organization, &live).await {
                     tracing::warn!(workflow = %live, %error, "cannot be retired; it is tried again");
                     self.retry_soon();
                     continue;
                 }
                 tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
-                self.mark_referrers_stale(&[live.clone()].into());
-                self.draft.workflows.remove(&(OrganizationId::ROOT, live));
+                let gone = BTreeMap::from([(organization, [live.clone()].into())]);
+                self.mark_referrers_stale(&gone);
+                self.draft.workflows.remove(&(organization, live));
                 self.retry_soon();
             }
             self.flows.remove(&name);
             self.no_problem(&self.flow_path(&name));
-        }
-    }
-
-    /// Makes live what the store says was live, so that a file that is broken now keeps its last
-    /// good version across a restart. What its file says today is looked at right afterwards.
-    pub(super) async fn restore(&mut self) {
-        let workflows = match self.parts.store.workflows().await {
-            Ok(workflows) => workflows,
-            Err(error) => {
-                tracing::warn!(%error, "the last good versions cannot be read");
-                return;
-            }
-        };
-        for row in workflows {
-            let Some(version) = row.active_version else {
-                continue;
-            };
-            let restored = match self.parts.store.version(&version).await {
-                Ok(Some(restored)) => restored,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::warn!(workflow = %row.name, %error, "its last good version cannot be read");
-                    continue;
-                }
-            };
-            let name = restored
-                .file
-                .strip_prefix("flows/")
-                .unwrap_or(&restored.file)
-                .to_owned();
-            match self.parts.versions.ready(&version).await {
-                Ok(workflow) => {
-                    let live = LiveWorkflow {
-                        workflow_id: row.workflow_id,
-                        organization_id: row.organization_id,
-                        workflow,
-                        file: restored.file.as_str().into(),
-                        live_since: restored.created_at,
-                        warnings: Vec::new(),
-                    };
-                    self.draft
-                        .workflows
-                        .insert((row.organization_id, row.name.clone()), Arc::new(live));
-                    let file = self.flows.entry(name).or_insert_with(FlowFile::new);
-                    file.live = Some(row.name);
-                }
-                Err(error) => {
-                    tracing::warn!(workflow = %row.name, %error, "its last good version cannot be restored")
-                }
-            }
         }
     }
 }
@@ -211,7 +169,7 @@ fn version_row(
     let workflows: BTreeMap<&WorkflowName, Digest> = workflow.children().collect();
     VersionRow {
         version: workflow.version,
-        organization_id: OrganizationId::ROOT,
+        organization_id: environment.organization,
         workflow_name: workflow.name.clone(),
         file: source.file.to_string(),
         source: Arc::clone(&source.text),

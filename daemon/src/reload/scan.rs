@@ -69,6 +69,26 @@ pub fn folder(folder: &Path, extension: &str) -> io::Result<BTreeMap<String, Fou
     Ok(found)
 }
 
+/// The folders in a folder, by name. Links are none: what they lead to is somebody else's.
+pub fn folders(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn look(home: &Path, name: &str) -> io::Result<Found> {
     let target = fs::canonicalize(home.join(name))?;
     if !target.starts_with(home) {

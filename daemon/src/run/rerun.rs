@@ -4,8 +4,29 @@ use std::collections::HashSet;
 
 use super::event::Unit;
 use super::graph::Graph;
+use super::state::{RunState, UnitRecord};
 use super::status::Status;
 use crate::workflow::model::TaskIndex;
+
+impl RunState {
+    /// The tasks and items that failed for good, in the order of the file; of a `for_each` the items alone, unless
+    /// it failed before it had any.
+    pub fn failed_units(&self) -> Vec<(Unit, UnitRecord)> {
+        let mut found = Vec::new();
+        for (at, task) in (0..).map(TaskIndex).zip(&self.tasks) {
+            let before = found.len();
+            let items = task.each.iter().flat_map(|each| &each.items);
+            let failed = (0..)
+                .zip(items)
+                .filter(|(_, (item, _))| item.failed_for_good());
+            found.extend(failed.map(|(item, (record, _))| (Unit::item(at, item), record.clone())));
+            if found.len() == before && task.record.failed_for_good() {
+                found.push((Unit::whole(at), task.record.clone()));
+            }
+        }
+        found
+    }
+}
 
 /// From where a run is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

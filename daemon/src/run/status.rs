@@ -40,9 +40,11 @@ macro_rules! words {
 
 words! {
     /// Where a run, job run, task run or attempt stands.
-    Status ("status", "one of queued, running, waiting, interrupted, succeeded, failed, cancelled, skipped") {
+    Status ("status", "one of queued, held, running, waiting, interrupted, succeeded, failed, cancelled, skipped") {
         /// Accepted, not started.
         Queued = "queued",
+        /// Of a run: accepted, and waits until its workflow's `concurrency` lets it go.
+        Held = "held",
         /// Under way.
         Running = "running",
         /// Waits for a retry delay, a timer or an approval.
@@ -62,8 +64,9 @@ words! {
 
 impl Status {
     /// The states of what goes on.
-    pub const UNFINISHED: [Self; 4] = [
+    pub const UNFINISHED: [Self; 5] = [
         Self::Queued,
+        Self::Held,
         Self::Running,
         Self::Waiting,
         Self::Interrupted,

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::StoreError;
+use super::control::Control;
 use super::rows::{
     AttemptRow, HostCallRow, IoRow, JobRunRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow,
     Transition,
@@ -110,6 +111,8 @@ pub(super) struct Batch {
     looks: Sheet,
     tables: [Sheet; Table::ALL.len()],
     logs: Sheet,
+    /// Turns and dead letters, by ordinal.
+    controls: Vec<(usize, Box<Control>)>,
 }
 
 impl Batch {
@@ -122,6 +125,7 @@ impl Batch {
             looks: Sheet::default(),
             tables: Default::default(),
             logs: Sheet::default(),
+            controls: Vec::new(),
         };
         for (ordinal, transition) in transitions.iter().enumerate() {
             batch
@@ -172,6 +176,9 @@ impl Batch {
         if t.ends {
             Row::open(self.table(Table::Ended), shape).put("workflow_run_id", &t.run_id)?;
         }
+        if let Some(control) = &t.control {
+            self.controls.push((ordinal, control.clone()));
+        }
         for (line, row) in t.logs.iter().enumerate() {
             let mut out = Row::open(&mut self.logs.text, shape);
             out.put("ordinal", &ordinal)?.put("line", &line)?;
@@ -220,6 +227,19 @@ impl Batch {
     /// The log lines of these transitions.
     pub(super) fn logs(&self, of: &[usize]) -> Result<Option<String>, StoreError> {
         self.logs.pick(of)
+    }
+
+    /// Whether any transition changes turns or dead letters.
+    pub(super) fn has_controls(&self) -> bool {
+        !self.controls.is_empty()
+    }
+
+    /// What these transitions change of turns and dead letters.
+    pub(super) fn controls(&self, of: &[usize]) -> Vec<(RunId, &Control)> {
+        let passed = self.controls.iter().filter(|(at, _)| of.contains(at));
+        passed
+            .filter_map(|(at, control)| Some((self.heads.get(*at)?.run_id, &**control)))
+            .collect()
     }
 
     /// The rows of one table of these transitions.

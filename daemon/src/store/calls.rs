@@ -14,7 +14,7 @@ macro_rules! calls {
             WorkflowRow,
         };
         use $crate::store::text::stored;
-        use $crate::store::CHUNK_BYTES;
+        use $crate::store::{CHUNK_BYTES, Duty};
 
         type Db = $connection;
 
@@ -40,6 +40,7 @@ macro_rules! calls {
             db: &mut Db,
             daemon: DaemonId,
             instance: String,
+            lease_us: i64,
         ) -> Result<(), Fault> {
             let now = now(&mut *db).await?;
             let id = daemon.to_string();
@@ -63,15 +64,21 @@ macro_rules! calls {
                 )));
             }
             let instance = stored(&instance).into_owned();
-            for statement in [sql::DAEMON_APPEARS, sql::DAEMON_REPLACED] {
-                query(statement)
-                    .bind(id.clone())
-                    .bind(instance.clone())
-                    .bind(now)
-                    .execute(&mut *db)
-                    .await
-                    .map_err(fault)?;
-            }
+            query(sql::DAEMON_APPEARS)
+                .bind(id.clone())
+                .bind(instance.clone())
+                .bind(now)
+                .bind(lease_us)
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            query(sql::DAEMON_REPLACED)
+                .bind(id)
+                .bind(instance)
+                .bind(now)
+                .execute(db)
+                .await
+                .map_err(fault)?;
             Ok(())
         }
 
@@ -90,17 +97,53 @@ macro_rules! calls {
         pub(super) async fn check_alive(
             db: &mut Db,
             daemon: DaemonId,
-            alive_since: i64,
+            now: i64,
         ) -> Result<(), Fault> {
             let lives = query(sql::DAEMON_LIVES)
                 .bind(daemon.to_string())
-                .bind(alive_since)
+                .bind(now)
                 .fetch_optional(db)
                 .await
                 .map_err(fault)?;
             lives.map(|_| ()).ok_or_else(|| {
                 Fault::Data(format!("daemon {daemon} has no live heartbeat: send one before claiming"))
             })
+        }
+
+        pub(super) async fn take_duty(
+            db: &mut Db,
+            daemon: DaemonId,
+            duty: Duty,
+        ) -> Result<bool, Fault> {
+            let now = now(&mut *db).await?;
+            check_alive(&mut *db, daemon, now).await?;
+            let row = query(sql::DUTY)
+                .bind(duty.as_str())
+                .fetch_one(&mut *db)
+                .await
+                .map_err(fault)?;
+            // Who has it and lives asks often, and writes nothing.
+            if row.opt_parsed("daemon_id")? == Some(daemon) {
+                return Ok(true);
+            }
+            let taken = query(sql::TAKE_DUTY)
+                .bind(duty.as_str())
+                .bind(daemon.to_string())
+                .bind(now)
+                .execute(db)
+                .await
+                .map_err(fault)?;
+            Ok(taken.rows_affected() == 1)
+        }
+
+        pub(super) async fn catalog_revision(db: &mut Db) -> Result<i64, Fault> {
+            let row = query(sql::CATALOG).fetch_one(db).await.map_err(fault)?;
+            row.int("value")
+        }
+
+        async fn catalog_moves(db: &mut Db) -> Result<(), Fault> {
+            query(sql::CATALOG_MOVES).execute(db).await.map_err(fault)?;
+            Ok(())
         }
 
         pub(super) async fn load_run(db: &mut Db, run: RunId) -> Result<Option<RunImage>, Fault> {
@@ -165,6 +208,12 @@ macro_rules! calls {
                 .bind(kind)
                 .bind(stored(&command.reason).into_owned())
                 .bind(command.created_at.as_micros())
+                .execute(&mut *db)
+                .await
+                .map_err(fault)?;
+            // A run that waits for its turn has no owner to carry the order out: it may be claimed now.
+            query($crate::store::sql_control::LET_GO)
+                .bind(command.run_id.to_string())
                 .execute(db)
                 .await
                 .map_err(fault)?;
@@ -233,6 +282,7 @@ macro_rules! calls {
                 .await
                 .map_err(fault)?;
             start_after(db, v.organization_id, id, &v.starts_after).await?;
+            catalog_moves(db).await?;
             Ok(workflow.workflow_id)
         }
 
@@ -247,19 +297,8 @@ macro_rules! calls {
                 .execute(&mut *db)
                 .await
                 .map_err(fault)?;
-            let row = query(sql::WORKFLOW)
-                .bind(organization.to_string())
-                .bind(name.to_string())
-                .fetch_optional(&mut *db)
-                .await
-                .map_err(fault)?;
-            match row {
-                Some(row) => {
-                    let id = cells::workflow(&row)?.workflow_id.to_string();
-                    start_after(db, organization, id, &[]).await
-                }
-                None => Ok(()),
-            }
+            starts_no_more(&mut *db, organization, name).await?;
+            catalog_moves(db).await
         }
 
         pub(super) async fn workflows(db: &mut Db) -> Result<Vec<WorkflowRow>, Fault> {
@@ -346,11 +385,8 @@ macro_rules! calls {
             let before = filter.before.map_or_else(|| "~".into(), |run| run.to_string());
             let states: Vec<&str> = filter.status.iter().map(|s| s.as_str()).collect();
             let states = (!states.is_empty()).then(|| states.join(","));
-            let family = match (filter.parent, filter.root) {
-                (Some(parent), _) => Some((sql::RUNS_OF_PARENT, parent)),
-                (None, Some(root)) => Some((sql::RUNS_OF_ROOT, root)),
-                (None, None) => None,
-            };
+            let parent = filter.parent.map(|parent| (sql::RUNS_OF_PARENT, parent));
+            let family = parent.or(filter.root.map(|root| (sql::RUNS_OF_ROOT, root)));
             let statement = match (family, &filter.workflow, filter.status.as_slice()) {
                 (Some((statement, _)), ..) => statement,
                 (None, Some(_), _) => sql::RUNS_OF_WORKFLOW,
@@ -396,14 +432,13 @@ pub(super) use calls;
 macro_rules! store {
     ($store:ty) => {
         use async_trait::async_trait;
-        use $crate::clock::Timestamp;
         use $crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
-        use $crate::store::lineage::DeliveryRow;
+        use $crate::store::news::News;
         use $crate::store::rows::{
             ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage,
             RunRow, Transition, VersionRow, WorkflowRow,
         };
-        use $crate::store::{CommitOutcome, Store};
+        use $crate::store::{CommitOutcome, Duty, Store, micros};
 
         #[async_trait]
         impl Store for $store {
@@ -414,7 +449,9 @@ macro_rules! store {
                 if batch.is_empty() {
                     return Ok(Vec::new());
                 }
-                self.apply(batch).await
+                let outcomes = self.apply(Arc::clone(&batch)).await?;
+                self.tell(|| News::of_commit(&batch, &outcomes));
+                Ok(outcomes)
             }
 
             fn commits_at_once(&self) -> usize {
@@ -432,18 +469,36 @@ macro_rules! store {
 
             async fn release(&self, runs: &[(RunId, i64)]) -> Result<(), StoreError> {
                 let runs = runs.to_vec();
-                self.write(move |c| Box::pin(calls::release(c, runs))).await
+                self.write(move |c| Box::pin(calls::release(c, runs)))
+                    .await?;
+                self.tell(News::of_work);
+                Ok(())
             }
 
             async fn heartbeat(&self, daemon: DaemonId, instance: &str) -> Result<(), StoreError> {
-                let instance = instance.to_owned();
-                self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance)))
+                let (instance, lease) = (instance.to_owned(), micros(self.lease));
+                self.write(move |c| Box::pin(calls::heartbeat(c, daemon, instance, lease)))
                     .await
             }
 
             async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError> {
                 self.write(move |c| Box::pin(calls::farewell(c, daemon)))
+                    .await?;
+                self.tell(News::of_work);
+                Ok(())
+            }
+
+            async fn take_duty(&self, daemon: DaemonId, duty: Duty) -> Result<bool, StoreError> {
+                self.write(move |c| Box::pin(calls::take_duty(c, daemon, duty)))
                     .await
+            }
+
+            fn news(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+                self.heard()
+            }
+
+            async fn catalog_revision(&self) -> Result<i64, StoreError> {
+                self.read(|c| Box::pin(calls::catalog_revision(c))).await
             }
 
             async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError> {
@@ -453,7 +508,9 @@ macro_rules! store {
             async fn order(&self, command: &CommandRow) -> Result<(), StoreError> {
                 let command = command.clone();
                 self.write(move |c| Box::pin(calls::order(c, command)))
-                    .await
+                    .await?;
+                self.tell(News::of_orders);
+                Ok(())
             }
 
             async fn orders(&self, daemon: DaemonId) -> Result<Vec<CommandRow>, StoreError> {
@@ -462,8 +519,11 @@ macro_rules! store {
 
             async fn publish(&self, version: &VersionRow) -> Result<WorkflowId, StoreError> {
                 let version = version.clone();
-                self.write(move |c| Box::pin(calls::publish(c, version)))
-                    .await
+                let id = self
+                    .write(move |c| Box::pin(calls::publish(c, version)))
+                    .await?;
+                self.tell(News::of_versions);
+                Ok(id)
             }
 
             async fn retire(
@@ -473,7 +533,9 @@ macro_rules! store {
             ) -> Result<(), StoreError> {
                 let name = name.clone();
                 self.write(move |c| Box::pin(calls::retire(c, organization, name)))
-                    .await
+                    .await?;
+                self.tell(News::of_versions);
+                Ok(())
             }
 
             async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError> {
@@ -511,40 +573,6 @@ macro_rules! store {
             async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
                 let filter = filter.clone();
                 self.read(move |c| Box::pin(calls::runs(c, filter))).await
-            }
-
-            async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
-                self.read(move |c| Box::pin(calls::run(c, run))).await
-            }
-
-            async fn run_of_key(
-                &self,
-                organization: OrganizationId,
-                key: &str,
-            ) -> Result<Option<RunRow>, StoreError> {
-                let key = key.to_owned();
-                self.read(move |c| Box::pin(calls::run_of_key(c, organization, key)))
-                    .await
-            }
-
-            async fn deliveries_due(
-                &self,
-                now: Timestamp,
-                limit: u32,
-            ) -> Result<Vec<DeliveryRow>, StoreError> {
-                self.read(move |c| Box::pin(calls::deliveries_due(c, now, limit)))
-                    .await
-            }
-
-            async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
-                self.read(move |c| Box::pin(calls::deliveries_of(c, run)))
-                    .await
-            }
-
-            async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
-                let delivery = delivery.clone();
-                self.write(move |c| Box::pin(calls::settle_delivery(c, delivery)))
-                    .await
             }
 
             async fn logs(

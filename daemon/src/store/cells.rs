@@ -6,10 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::commit::Fault;
+use super::control::DeadLetterRow;
 use super::rows::{
     AttemptRow, CommandKind, CommandRow, HostCallRow, IoKind, IoRow, JobRunRow, KvEntry, KvListed,
     LogRow, ModuleRow, RunRow, SecretRow, TaskRunRow, VersionRow, WorkflowRow,
 };
+use super::schedule::{FireRow, FireSeen, ScheduleRow};
 use super::state::KvUsage;
 use super::text::restored;
 use crate::clock::Timestamp;
@@ -162,6 +164,30 @@ pub(super) fn task(c: &impl Cells) -> Result<TaskRunRow, Fault> {
         output_io_id: c.opt_parsed("output_io_id")?,
         reason_code: c.opt_text("reason_code")?,
         reason_message: c.opt_text("reason_message")?,
+    })
+}
+
+pub(super) fn dead_letter(c: &impl Cells) -> Result<DeadLetterRow, Fault> {
+    Ok(DeadLetterRow {
+        dead_letter_id: c.parsed("dead_letter_id")?,
+        organization_id: c.parsed("organization_id")?,
+        run_id: c.parsed("workflow_run_id")?,
+        origin_run_id: c.parsed("origin_run_id")?,
+        workflow_name: c.parsed("workflow_name")?,
+        job: c.opt_parsed("job")?,
+        task: c.opt_parsed("task")?,
+        item_index: c.int("item_index")?,
+        code: c.text("code")?,
+        message: c.text("message")?,
+        attempts: c.count("attempts")?,
+        interrupts: c.count("interrupts")?,
+        created_at: c.time("created_at")?,
+        state: c.parsed("state")?,
+        redrives: c.count("redrives")?,
+        redrive_run_id: c.opt_parsed("redrive_run_id")?,
+        settled_at: c.opt_time("settled_at")?,
+        settled_by: c.opt_text("settled_by")?,
+        note: c.opt_text("note")?,
     })
 }
 
@@ -325,5 +351,51 @@ pub(super) fn secret(c: &impl Cells) -> Result<SecretRow, Fault> {
         created_by: c.text("created_by")?,
         updated_at: c.time("updated_at")?,
         updated_by: c.text("updated_by")?,
+    })
+}
+
+pub(super) fn schedule(c: &impl Cells) -> Result<ScheduleRow, Fault> {
+    Ok(ScheduleRow {
+        schedule_id: c.parsed("schedule_id")?,
+        organization_id: c.parsed("organization_id")?,
+        workflow_id: c.parsed("workflow_id")?,
+        workflow_name: c.parsed("workflow_name")?,
+        name: c.parsed("name")?,
+        origin: c.parsed("origin")?,
+        name_is_free: c.opt_text("name_key")?.is_none(),
+        definition: c.shared("definition")?,
+        decided_until: c.time("decided_until")?,
+        looked_at: c.time("looked_at")?,
+        revision: c.int("revision")?,
+        turn: c.int("turn")?,
+        created_at: c.time("created_at")?,
+        updated_at: c.time("updated_at")?,
+        retired_at: c.opt_time("retired_at")?,
+    })
+}
+
+pub(super) fn fire(c: &impl Cells) -> Result<FireRow, Fault> {
+    Ok(FireRow {
+        fire_id: c.parsed("schedule_fire_id")?,
+        organization_id: c.parsed("organization_id")?,
+        schedule_id: c.parsed("schedule_id")?,
+        nominal_at: c.time("nominal_at")?,
+        is_span: c.int("span")? != 0,
+        last_at: c.time("last_at")?,
+        times: c.count("times")?,
+        cause: c.parsed("cause")?,
+        outcome: c.parsed("outcome")?,
+        reason_code: c.opt_text("reason_code")?,
+        reason_message: c.opt_text("reason_message")?,
+        run_id: c.opt_parsed("workflow_run_id")?,
+        open: c.int("open")? != 0,
+        decided_at: c.time("decided_at")?,
+    })
+}
+
+pub(super) fn fire_seen(c: &impl Cells) -> Result<FireSeen, Fault> {
+    Ok(FireSeen {
+        fire: fire(c)?,
+        run_status: c.opt_parsed("run_status")?,
     })
 }

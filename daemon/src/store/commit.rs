@@ -7,6 +7,7 @@ use std::future::Future;
 
 use super::batch::{Batch, Table};
 use super::cells::Cells;
+use super::control::Control;
 use super::rows::ClaimedRun;
 use super::{CommitOutcome, StoreError};
 use crate::id::RunId;
@@ -125,6 +126,11 @@ pub(super) trait Dialect: Send {
     ) -> impl Future<Output = Result<Vec<RunId>, Fault>> + Send;
     /// Why the others did not pass.
     fn look(&mut self, rows: String) -> impl Future<Output = Result<Vec<Sighting>, Fault>> + Send;
+    /// Applies changes of turns and dead letters.
+    fn control(
+        &mut self,
+        changes: &[(RunId, &Control)],
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Writes the rows of some tables, then takes event ids for the log lines and inserts them in order.
     fn write(
         &mut self,
@@ -270,7 +276,13 @@ async fn apply<D: Dialect>(
         // The event ids come last: their counter is what daemons would wait for each other at.
         let logs = match waves.peek() {
             Some(_) => None,
-            None => lines(batch, &mut passed)?,
+            None => {
+                let changes = batch.controls(&passed);
+                if !changes.is_empty() {
+                    db.control(&changes).await?;
+                }
+                lines(batch, &mut passed)?
+            }
         };
         if !rows.is_empty() || logs.is_some() {
             db.write(rows, logs).await?;

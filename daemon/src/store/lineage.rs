@@ -5,13 +5,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::StoreError;
 use super::cells::Cells;
 use super::commit::Fault;
 use crate::clock::Timestamp;
 use crate::id::{OrganizationId, RunId, TaskRunId, WorkflowId, WorkflowName};
 use crate::run::status::Status;
+
+use super::rows::RunRow;
 
 /// A run's place in its family; the default is that of a run without one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +123,33 @@ pub struct DeliveryRow {
     pub created_at: Timestamp,
     /// When it was settled.
     pub settled_at: Option<Timestamp>,
+}
+
+/// Runs that begin runs.
+#[async_trait]
+pub trait LineageStore: Send + Sync {
+    /// A run alone, without what is in it.
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+
+    /// The run that holds an idempotency key.
+    async fn run_of_key(
+        &self,
+        organization: OrganizationId,
+        key: &str,
+    ) -> Result<Option<RunRow>, StoreError>;
+
+    /// What ends of runs are to start and is due, oldest first, at most `limit`.
+    async fn deliveries_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// What the end of a run came to.
+    async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// Notes what came of a delivery, unless that is settled: then it stays as it was.
+    async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError>;
 }
 
 /// Reads a run's lineage.

@@ -2,22 +2,38 @@
 //!
 //! What to write is decided by `engine`; a driver turns it into set-based SQL and back into rows.
 
+pub mod access;
+mod access_calls;
+mod access_cells;
+mod access_writes;
 mod batch;
 mod calls;
 mod cells;
 mod commit;
+pub mod control;
+mod control_calls;
 pub mod lineage;
 mod lineage_calls;
 pub mod mariadb;
+pub mod news;
 pub mod postgres;
 pub mod rows;
+pub mod schedule;
+mod schedule_calls;
 mod sql;
+mod sql_access;
+mod sql_control;
+mod sql_schedule;
 mod sql_state;
 pub mod sqlite;
 mod state;
 mod state_calls;
 mod text;
 
+pub use access::AccessStore;
+pub use control::ControlStore;
+pub use lineage::LineageStore;
+pub use schedule::ScheduleStore;
 pub use state::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore};
 
 use std::path::Path;
@@ -25,18 +41,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
-use crate::clock::Timestamp;
 use crate::id::{DaemonId, Digest, OrganizationId, RunId, WorkflowId, WorkflowName};
-use lineage::DeliveryRow;
+use news::News;
 use rows::{
     ClaimedRun, CommandRow, HostCallRow, IoRow, LogRow, ModuleRow, RunFilter, RunImage, RunRow,
     Transition, VersionRow, WorkflowRow,
 };
 
-/// How long a daemon counts as alive after its last heartbeat. Long enough for a slow disk, a long
-/// pause of the machine's scheduler and a few lost heartbeats; short enough that a crash delays its
-/// runs by half a minute. A restart of the same instance does not wait for it.
+/// How long a daemon counts as alive after its last heartbeat, unless its operator says otherwise. Long
+/// enough for a slow disk, a long pause of the machine's scheduler and a few lost heartbeats; short enough
+/// that a crash delays its runs by half a minute. A restart of the same instance does not wait for it.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A module's bytes are kept in pieces of this size: no database then needs a large value in one packet.
@@ -58,26 +74,56 @@ pub enum Durability {
 /// # Errors
 /// `Rejected` for a URL of another kind; otherwise as the driver says.
 pub async fn open(url: &str, durability: Durability) -> Result<Arc<dyn Store>, StoreError> {
+    open_as(url, durability, LEASE).await
+}
+
+/// The same for a daemon that counts as alive for `lease` after each of its heartbeats. Each daemon says its
+/// own: those with different leases judge each other rightly.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_as(
+    url: &str,
+    durability: Durability,
+    lease: Duration,
+) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_all(url, durability, lease).await?.0)
+}
+
+/// The same, and what it knows of people.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_all(
+    url: &str,
+    durability: Durability,
+    lease: Duration,
+) -> Result<(Arc<dyn Store>, Arc<dyn AccessStore>), StoreError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
-        return Ok(Arc::new(
-            sqlite::SqliteStore::open(Path::new(path), durability).await?,
-        ));
+        let store = sqlite::SqliteStore::open(Path::new(path), durability).await?;
+        let store = Arc::new(store.with_lease(lease));
+        return Ok((Arc::clone(&store) as _, store));
     }
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        return Ok(Arc::new(
-            postgres::PostgresStore::open(url, durability).await?,
-        ));
+        let store = postgres::PostgresStore::open(url, durability).await?;
+        let store = Arc::new(store.with_lease(lease));
+        return Ok((Arc::clone(&store) as _, store));
     }
     if url.starts_with("mariadb:") || url.starts_with("mysql:") {
-        return Ok(Arc::new(
-            mariadb::MariaDbStore::open(url, durability).await?,
-        ));
+        let store = mariadb::MariaDbStore::open(url, durability).await?;
+        let store = Arc::new(store.with_lease(lease));
+        return Ok((Arc::clone(&store) as _, store));
     }
     // The URL itself stays out of the message: it may hold a password.
     Err(StoreError::Rejected(
         "a store's URL begins with sqlite:, postgres: or mariadb:".into(),
     ))
+}
+
+/// A span as the tables hold it.
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The least key that is greater than every key with this prefix; none if there is no such key.
@@ -123,10 +169,26 @@ pub enum CommitOutcome {
     Rejected(String),
 }
 
+/// What only one daemon may do at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Turning files into versions and removals.
+    Publish,
+}
+
+impl Duty {
+    /// As the table has it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+        }
+    }
+}
+
 /// A driver. Every write is one transaction; a call that returns an error other than
 /// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
 #[async_trait]
-pub trait Store: StateStore {
+pub trait Store: StateStore + ControlStore + ScheduleStore + LineageStore {
     /// Writes all transitions in one durable transaction, each only if its fence holds, and
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.
@@ -139,7 +201,7 @@ pub trait Store: StateStore {
     }
 
     /// Takes over up to `limit` runs that are not final and have no live owner: queued ones, those
-    /// released, and those whose owner's heartbeat is older than the lease allows. Larger priority
+    /// released, and those whose owner's heartbeat is older than its lease allows. Larger priority
     /// first, then older first. Each gets the next lease epoch with `daemon` as its owner.
     async fn claim(&self, daemon: DaemonId, limit: u32) -> Result<Vec<ClaimedRun>, StoreError>;
 
@@ -152,6 +214,15 @@ pub trait Store: StateStore {
 
     /// Says that this daemon has gone, so that nobody waits for its lease.
     async fn farewell(&self, daemon: DaemonId) -> Result<(), StoreError>;
+
+    /// Takes a duty that one daemon has at a time, or keeps it; answers whether `daemon` has it now. It is
+    /// free when the one who had it says goodbye, is replaced, or is silent for longer than its lease.
+    async fn take_duty(&self, daemon: DaemonId, duty: Duty) -> Result<bool, StoreError>;
+
+    /// What other daemons tell; none where the database has no way to, and everybody only looks for himself.
+    fn news(&self) -> Option<broadcast::Receiver<News>> {
+        None
+    }
 
     /// Everything needed to continue a run.
     async fn load_run(&self, run: RunId) -> Result<Option<RunImage>, StoreError>;
@@ -173,6 +244,9 @@ pub trait Store: StateStore {
         name: &WorkflowName,
     ) -> Result<(), StoreError>;
 
+    /// Grows with each publication and removal, whoever makes it.
+    async fn catalog_revision(&self) -> Result<i64, StoreError>;
+
     /// All workflows, retired ones included.
     async fn workflows(&self) -> Result<Vec<WorkflowRow>, StoreError>;
 
@@ -193,29 +267,6 @@ pub trait Store: StateStore {
 
     /// Runs, newest first, by keyset: `filter.before` is the last id of the page before.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError>;
-
-    /// A run alone, without what is in it.
-    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
-
-    /// The run that holds an idempotency key.
-    async fn run_of_key(
-        &self,
-        organization: OrganizationId,
-        key: &str,
-    ) -> Result<Option<RunRow>, StoreError>;
-
-    /// What ends of runs are to start and is due, oldest first, at most `limit`.
-    async fn deliveries_due(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<DeliveryRow>, StoreError>;
-
-    /// What the end of a run came to.
-    async fn deliveries_of(&self, run: RunId) -> Result<Vec<DeliveryRow>, StoreError>;
-
-    /// Notes what came of a delivery, unless that is settled: then it stays as it was.
-    async fn settle_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError>;
 
     /// Log lines and events with ids greater than `after`, in order, at most `limit`; of one run or of all.
     async fn logs(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::Control;
 use super::lineage::{EndOf, Lineage};
 use crate::clock::Timestamp;
 use crate::id::{
@@ -40,6 +41,8 @@ pub struct Transition {
     pub consumed: Vec<CommandId>,
     /// Whether the run ends with it: workflows that start after such an end are noted in the same commit.
     pub ends: bool,
+    /// Turns and dead letters; none for most.
+    pub control: Option<Box<Control>>,
 }
 
 impl Transition {
@@ -58,6 +61,7 @@ impl Transition {
             logs: Vec::new(),
             consumed: Vec::new(),
             ends: false,
+            control: None,
         }
     }
 }

@@ -128,13 +128,15 @@ pub(super) const BEAT: &str =
 /// Whether a daemon was ever heard of.
 pub(super) const DAEMON_KNOWN: &str = r#"select 1 from "daemon" where "daemon_id" = $1"#;
 
-/// Whether a daemon lives: not gone, and heard of since $2.
+/// Whether a daemon lives at $2: not gone, and heard of within its lease.
 pub(super) const DAEMON_LIVES: &str = r#"
-select 1 from "daemon" where "daemon_id" = $1 and "gone_at" is null and "seen_at" >= $2"#;
+select 1 from "daemon"
+where "daemon_id" = $1 and "gone_at" is null and "seen_at" + "lease_us" >= $2"#;
 
 /// A daemon's first sign of life.
 pub(super) const DAEMON_APPEARS: &str = r#"
-insert into "daemon" ("daemon_id", "instance", "started_at", "seen_at") values ($1, $2, $3, $3)"#;
+insert into "daemon" ("daemon_id", "instance", "started_at", "seen_at", "lease_us")
+values ($1, $2, $3, $3, $4)"#;
 
 /// Declares the earlier processes of an instance gone.
 pub(super) const DAEMON_REPLACED: &str = r#"
@@ -144,6 +146,23 @@ where "instance" = $2 and "daemon_id" <> $1 and "gone_at" is null"#;
 /// A daemon says goodbye.
 pub(super) const DAEMON_LEAVES: &str =
     r#"update "daemon" set "gone_at" = $2 where "daemon_id" = $1 and "gone_at" is null"#;
+
+/// Who has a duty.
+pub(super) const DUTY: &str = r#"select "daemon_id" from "duty" where "duty_id" = $1"#;
+
+/// Gives duty $1 to daemon $2, if nobody who lives at $3 has it.
+pub(super) const TAKE_DUTY: &str = r#"
+update "duty" set "daemon_id" = $2
+where "duty_id" = $1 and ("daemon_id" is null or "daemon_id" = $2 or not exists
+  (select 1 from "daemon" as "d" where "d"."daemon_id" = "duty"."daemon_id"
+     and "d"."gone_at" is null and "d"."seen_at" + "d"."lease_us" >= $3))"#;
+
+/// Counts a publication or a removal. Its lock makes those who publish take turns.
+pub(super) const CATALOG_MOVES: &str =
+    r#"update "stream" set "value" = "value" + 1 where "stream_id" = 'catalog'"#;
+
+/// How many there have been.
+pub(super) const CATALOG: &str = r#"select "value" from "stream" where "stream_id" = 'catalog'"#;
 
 /// An order; writing it twice is writing it once.
 pub(super) const ORDER: &str = r#"

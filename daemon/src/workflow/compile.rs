@@ -47,6 +47,35 @@ pub fn compile(source: &WorkflowSource, environment: &Environment) -> Compiled {
     }
 }
 
+/// The schedules of a file, with its name, whatever is to be said about its tasks: nothing is looked up for it.
+///
+/// # Errors
+/// What is wrong with the schedules, or with the file as a whole.
+pub fn schedules(
+    source: &WorkflowSource,
+) -> Result<(crate::id::WorkflowName, Vec<super::model::Schedule>), Vec<Diagnostic>> {
+    let environment = Environment::default();
+    let new_report = || Report::new(Arc::clone(&source.file), Arc::clone(&source.text));
+    let (mut report, mut rest) = (new_report(), new_report());
+    let Some((table, _)) = parse(&source.text, &mut report) else {
+        return Err(report.finish());
+    };
+    let draft = decode(&table, &mut report);
+    let known = Known::gather(&draft, &environment, &mut rest);
+    let compiler = Compiler {
+        source,
+        environment: &environment,
+        draft: &draft,
+        known: &known,
+    };
+    let names = compiler.names(&link(&draft, &mut rest));
+    let schedules = triggers::schedules(&compiler, &names, &mut report);
+    match (&draft.name, report.has_errors()) {
+        (Some(name), false) => Ok((name.value.clone(), schedules)),
+        _ => Err(report.finish()),
+    }
+}
+
 fn stages(
     source: &WorkflowSource,
     environment: &Environment,

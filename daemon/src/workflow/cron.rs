@@ -1,11 +1,19 @@
 //! Cron expressions in a time zone: parsed, and asked for the next firings.
 //!
-//! Pure: the instant to look from is an argument. Daylight saving is treated as users of cron
-//! expect: a fixed time that falls into the gap fires right after it and a repeated one fires
-//! once; a wildcard follows the clock on the wall. What becomes of missed times is `schedule`'s.
+//! Pure: the instant to look from is an argument. croner says which times on the wall match; what
+//! becomes of them when the clock on the wall is moved is decided here, by the rules of Vixie cron:
+//!
+//! * An expression without `*` in hours, minutes and seconds names *fixed times*. One that falls into
+//!   a gap of less than three hours fires at the first instant after the gap (several that fall into
+//!   it fire once together); one that comes twice fires the first time only.
+//! * Any other *follows the wall*: it fires whenever the clock on the wall shows a time that matches.
+//!   What a gap leaves out does not fire, what comes twice fires twice.
+//! * A longer gap is no daylight saving: a day that a zone left out had no times at all.
+//!
+//! What becomes of missed times is `schedule`'s.
 
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
+use chrono_tz::{GapInfo, Tz};
 use croner::parser::{CronParser, Seconds, Year};
 
 use crate::clock::Timestamp;
@@ -15,6 +23,8 @@ use crate::clock::Timestamp;
 pub struct Cron {
     cron: croner::Cron,
     timezone: Tz,
+    /// Whether it names times of day, rather than following the clock on the wall.
+    fixed: bool,
 }
 
 /// Why a text is no cron expression.
@@ -34,6 +44,8 @@ const REFERENCE: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 /// An expression that does not fire for so long is a slip of the pen: the rarest sensible date,
 /// 29 February on a given weekday aside, comes every four or eight years.
 const RAREST_DAYS: i64 = 10 * 366;
+/// Vixie cron takes a change of the wall clock by less than three hours for daylight saving.
+const GAP_MAX: TimeDelta = TimeDelta::hours(3);
 const NICKNAMES: [&str; 6] = [
     "@hourly",
     "@daily",
@@ -69,7 +81,11 @@ impl Cron {
             .year(Year::Disallowed)
             .build();
         let cron = match parser.parse(trimmed) {
-            Ok(cron) => Self { cron, timezone },
+            Ok(cron) => Self {
+                cron,
+                timezone,
+                fixed: names_times(trimmed),
+            },
             Err(error) => {
                 let message = error.to_string();
                 let message = message
@@ -94,8 +110,54 @@ impl Cron {
     /// The first firing after an instant; none when there is none in this millennium.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let after = DateTime::<Utc>::from(after).with_timezone(&self.timezone);
-        let next = self.cron.find_next_occurrence(&after, false).ok()?;
-        Some(next.with_timezone(&Utc).into())
+        let next = match self.fixed {
+            true => self.next_fixed(&after),
+            false => self.next_on_the_wall(after),
+        };
+        next.map(|next| next.with_timezone(&Utc).into())
+    }
+
+    /// The next time on the wall that matches, whether or not a clock ever shows it.
+    fn matching(&self, wall: NaiveDateTime, inclusive: bool) -> Option<NaiveDateTime> {
+        self.cron.find_next_occurrence(&wall, inclusive).ok()
+    }
+
+    /// Later times on the wall never come earlier, so the first that is late enough is the next.
+    fn next_fixed(&self, after: &DateTime<Tz>) -> Option<DateTime<Tz>> {
+        let mut wall = self.matching(whole_seconds(after.naive_local()), false)?;
+        loop {
+            let instant = self.instant_of(wall);
+            if let Some(instant) = instant.filter(|instant| instant > after) {
+                return Some(instant);
+            }
+            wall = self.matching(wall, false)?;
+        }
+    }
+
+    /// When a fixed time comes: the first time if it comes twice, right after the gap if it falls into one.
+    fn instant_of(&self, wall: NaiveDateTime) -> Option<DateTime<Tz>> {
+        if let Some(instant) = self.timezone.from_local_datetime(&wall).earliest() {
+            return Some(instant);
+        }
+        let gap = GapInfo::new(&wall, &self.timezone)?;
+        let (begin, _) = gap.begin?;
+        gap.end.filter(|end| end.naive_local() - begin < GAP_MAX)
+    }
+
+    /// Goes from one change of the offset to the next, because within one the wall runs evenly.
+    fn next_on_the_wall(&self, after: DateTime<Tz>) -> Option<DateTime<Tz>> {
+        let mut from = after;
+        let mut inclusive = false;
+        loop {
+            let wall = whole_seconds(from.naive_local());
+            let next = self.matching(wall, inclusive)?;
+            let shown = from.clone().checked_add_signed(next - from.naive_local())?;
+            if shown.naive_local() == next {
+                return Some(shown);
+            }
+            from = change_between(from, shown)?;
+            inclusive = true;
+        }
     }
 
     /// The next `count` firings after an instant.
@@ -109,6 +171,54 @@ impl Cron {
     pub fn timezone(&self) -> Tz {
         self.timezone
     }
+}
+
+/// Whether the fields for the time of day hold no wildcard. Nicknames name a time of day, but for one.
+fn names_times(text: &str) -> bool {
+    if text.starts_with('@') {
+        return text != "@hourly";
+    }
+    let fields = text.split_whitespace();
+    // Minutes and hours, after the seconds where there are six.
+    let of_day = fields.clone().count().saturating_sub(3);
+    !fields.take(of_day).any(|field| field.contains(['*', '?']))
+}
+
+fn whole_seconds(wall: NaiveDateTime) -> NaiveDateTime {
+    wall.with_nanosecond(0).unwrap_or(wall)
+}
+
+/// The first instant after `from` with another offset than it has, at most `to`.
+fn change_between(from: DateTime<Tz>, to: DateTime<Tz>) -> Option<DateTime<Tz>> {
+    let offset = |at: &DateTime<Tz>| at.offset().fix();
+    let before = offset(&from);
+    let (mut same, mut other) = (from, to);
+    // Day by day, so that of two changes the first is found.
+    loop {
+        let next = same.clone().checked_add_signed(TimeDelta::days(1))?;
+        if next >= other {
+            break;
+        }
+        if offset(&next) == before {
+            same = next;
+        } else {
+            other = next;
+            break;
+        }
+    }
+    if offset(&other) == before {
+        return None;
+    }
+    while other.timestamp() - same.timestamp() > 1 {
+        let half = TimeDelta::seconds((other.timestamp() - same.timestamp()) / 2);
+        let middle = same.clone().checked_add_signed(half)?;
+        match offset(&middle) == before {
+            true => same = middle,
+            false => other = middle,
+        }
+    }
+    let whole = other.timestamp();
+    DateTime::from_timestamp(whole, 0).map(|at| at.with_timezone(&other.timezone()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Every key of the file format, once: the decoder refuses what is not here, and the JSON Schema
 //! for editors is made from it.
 
+use super::schedule::CATCH_UP_MAX;
+
 /// A table of the file.
 pub(super) struct Section {
     /// How remarks call it, with its article.
@@ -256,16 +258,41 @@ pub(super) static SCHEDULE: Section = Section {
             "5 fields, 6 with seconds first, or @hourly, @daily, @weekly, @monthly, @yearly.",
         ),
         required("timezone", Shape::Text, "An IANA zone, e.g. Asia/Seoul."),
+        key("enabled", Shape::Bool, "false: it does not fire."),
         key(
             "catch_up",
             Shape::Choice(&["skip", "latest", "all"]),
             "What becomes of times that passed while no daemon ran.",
         ),
         key(
+            "catch_up_window",
+            Shape::Duration,
+            "Times missed longer ago are not caught up; 31d unless written.",
+        ),
+        key(
+            "catch_up_max",
+            Shape::Integer {
+                min: 1,
+                max: CATCH_UP_MAX as i64,
+            },
+            "Only the latest so many are caught up; 100 unless written.",
+        ),
+        key(
             "overlap",
             Shape::Choice(&["skip", "queue", "allow", "cancel-previous"]),
             "What becomes of a time that comes while a run is active.",
         ),
+        key(
+            "jitter",
+            Shape::Duration,
+            "It fires later than its times by a part of this, the same each time.",
+        ),
+        key(
+            "start",
+            Shape::Text,
+            "No time before this instant counts: \"2026-03-01\", or with a time, or with an offset.",
+        ),
+        key("end", Shape::Text, "No time from this instant on counts."),
         key("inputs", Shape::Values, "The inputs of its runs."),
         key(
             "config",

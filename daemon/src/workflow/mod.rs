@@ -29,6 +29,7 @@ pub mod model;
 mod nested;
 pub(crate) mod report;
 mod scan;
+pub mod schedule;
 pub mod schema;
 mod source;
 mod template;
@@ -41,7 +42,7 @@ mod wiring;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, schedules};
 pub use environment::Environment;
 pub use model::Workflow;
 pub(crate) use source::parse as parse_toml;

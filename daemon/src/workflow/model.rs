@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::expression::{Expression, Template};
 use super::grant::Grants;
 use super::input::InputValidator;
+pub use super::schedule::{CatchUp, Overlap, Schedule};
 use crate::id::{Digest, JobName, ModuleName, ScheduleName, TaskName, VariableName, WorkflowName};
 
 /// A task's position in [`Workflow::tasks`].
@@ -285,51 +286,6 @@ pub enum OnInterrupt {
     Retry,
     /// It fails (at-most-once).
     Fail,
-}
-
-/// One `[[schedule]]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
-    /// Its name.
-    pub name: ScheduleName,
-    /// The cron expression as written.
-    pub cron: String,
-    /// The IANA zone.
-    pub timezone: chrono_tz::Tz,
-    /// What becomes of missed times.
-    pub catch_up: CatchUp,
-    /// What becomes of a time that comes while a run is active.
-    pub overlap: Overlap,
-    /// The inputs of its runs.
-    pub inputs: BTreeMap<VariableName, Value>,
-    /// Overrides of task inputs, by task.
-    pub config: BTreeMap<TaskName, Value>,
-}
-
-/// What becomes of times that passed while no daemon ran.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum CatchUp {
-    /// Recorded as missed.
-    #[default]
-    Skip,
-    /// Only the latest runs.
-    Latest,
-    /// All run.
-    All,
-}
-
-/// What becomes of a time that comes while an earlier run of the schedule is active.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Overlap {
-    /// Recorded as skipped.
-    #[default]
-    Skip,
-    /// Waits for its turn.
-    Queue,
-    /// Runs beside it.
-    Allow,
-    /// Cancels the earlier run.
-    CancelPrevious,
 }
 
 /// One `[[on]]`.

@@ -3,21 +3,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::after::after;
 use super::compile::Compiler;
-use super::cron::Cron;
 use super::decode::{At, DeValue, Entry, entries, wrong_type};
 use super::draft::{DraftSchedule, DraftTrigger};
 use super::input::{explain, validator};
 use super::model::{Concurrency, Schedule, TriggerSpec};
 use super::report::Report;
+use super::schedule::{CATCH_UP, WINDOW};
 use super::template::{Names, View, template};
 use super::value::to_json;
 use super::wiring::{check_literals, takes};
 use crate::id::{TaskName, VariableName};
+use crate::units::Span;
 
 /// The schedules of a file.
 pub(super) fn schedules(
@@ -54,26 +56,41 @@ fn schedule(
     report: &mut Report,
 ) -> Option<Schedule> {
     let cron = draft.cron.as_ref()?;
-    // Whether an expression is one does not depend on its zone.
-    let timezone = draft
-        .timezone
-        .as_ref()
-        .map_or(chrono_tz::UTC, |zone| zone.value);
-    if let Err(wrong) = Cron::parse(cron.value, timezone) {
-        report
-            .error(cron.span.clone(), wrong.message)
-            .help(wrong.help);
-    }
-    draft.timezone.as_ref()?;
-    Some(Schedule {
-        name: draft.name.as_ref()?.value.clone(),
+    let name = draft.name.as_ref().map(|name| name.value.clone());
+    let written = |text: &Option<At<&str>>| text.as_ref().map(|text| text.value.to_owned());
+    let schedule = Schedule {
+        // What is wrong with the rest does not depend on a name or a zone that are none.
+        name: name.clone().or_else(|| "unnamed".parse().ok())?,
         cron: cron.value.to_owned(),
-        timezone,
+        timezone: draft
+            .timezone
+            .as_ref()
+            .map_or(chrono_tz::UTC, |zone| zone.value),
+        enabled: draft.enabled.unwrap_or(true),
         catch_up: draft.catch_up,
+        catch_up_window: Span(draft.catch_up_window.as_ref().map_or(WINDOW, |at| at.value)),
+        catch_up_max: draft.catch_up_max.as_ref().map_or(CATCH_UP, |at| at.value),
         overlap: draft.overlap,
+        jitter: Span(draft.jitter.as_ref().map_or(Duration::ZERO, |at| at.value)),
+        start: written(&draft.start),
+        end: written(&draft.end),
         inputs,
         config,
-    })
+    };
+    for problem in schedule.times().err().unwrap_or_default() {
+        let span = match problem.key {
+            "jitter" => draft.jitter.as_ref().map(|at| &at.span),
+            "catch_up_window" => draft.catch_up_window.as_ref().map(|at| &at.span),
+            "catch_up_max" => draft.catch_up_max.as_ref().map(|at| &at.span),
+            "start" => draft.start.as_ref().map(|at| &at.span),
+            "end" => draft.end.as_ref().map(|at| &at.span),
+            _ => Some(&cron.span),
+        };
+        let span = span.unwrap_or(&draft.at).clone();
+        report.error(span, problem.message).help(problem.help);
+    }
+    draft.timezone.as_ref()?;
+    name.map(|_| schedule)
 }
 
 fn schedule_inputs(

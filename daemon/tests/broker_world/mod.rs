@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod schedules;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,12 +20,14 @@ use flowweaver::broker::settings::{BrokerError, BrokerSettings};
 use flowweaver::broker::{AttemptScope, Broker, BrokerCtx};
 use flowweaver::clock::{Clock, SystemClock, Timestamp};
 use flowweaver::id::{
-    DaemonId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
+    DaemonId, DeadLetterId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
 };
-use flowweaver::store::lineage::DeliveryRow;
+use flowweaver::store::control::{ControlStore, DeadLetterRow, LetterFilter};
+use flowweaver::store::lineage::{DeliveryRow, LineageStore};
 use flowweaver::store::rows::*;
 use flowweaver::store::{
-    CommitOutcome, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store, StoreError,
+    CommitOutcome, Duty, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store,
+    StoreError,
 };
 use flowweaver::workflow::grant::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -385,6 +389,12 @@ impl Store for Keys {
     async fn farewell(&self, _: DaemonId) -> Result<(), StoreError> {
         absent()
     }
+    async fn take_duty(&self, _: DaemonId, _: Duty) -> Result<bool, StoreError> {
+        absent()
+    }
+    async fn catalog_revision(&self) -> Result<i64, StoreError> {
+        absent()
+    }
     async fn load_run(&self, _: RunId) -> Result<Option<RunImage>, StoreError> {
         absent()
     }
@@ -419,21 +429,6 @@ impl Store for Keys {
         absent()
     }
     async fn runs(&self, _: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
-        absent()
-    }
-    async fn run(&self, _: RunId) -> Result<Option<RunRow>, StoreError> {
-        absent()
-    }
-    async fn run_of_key(&self, _: OrganizationId, _: &str) -> Result<Option<RunRow>, StoreError> {
-        absent()
-    }
-    async fn deliveries_due(&self, _: Timestamp, _: u32) -> Result<Vec<DeliveryRow>, StoreError> {
-        absent()
-    }
-    async fn deliveries_of(&self, _: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
-        absent()
-    }
-    async fn settle_delivery(&self, _: &DeliveryRow) -> Result<(), StoreError> {
         absent()
     }
     async fn logs(&self, _: Option<RunId>, _: i64, _: u32) -> Result<Vec<LogRow>, StoreError> {
@@ -541,6 +536,52 @@ impl StateStore for Keys {
         absent()
     }
     async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl LineageStore for Keys {
+    async fn run(&self, _: RunId) -> Result<Option<RunRow>, StoreError> {
+        absent()
+    }
+    async fn run_of_key(&self, _: OrganizationId, _: &str) -> Result<Option<RunRow>, StoreError> {
+        absent()
+    }
+    async fn deliveries_due(&self, _: Timestamp, _: u32) -> Result<Vec<DeliveryRow>, StoreError> {
+        absent()
+    }
+    async fn deliveries_of(&self, _: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
+        absent()
+    }
+    async fn settle_delivery(&self, _: &DeliveryRow) -> Result<(), StoreError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl ControlStore for Keys {
+    async fn dead_letters(&self, _: &LetterFilter) -> Result<Vec<DeadLetterRow>, StoreError> {
+        absent()
+    }
+    async fn dead_letters_named(
+        &self,
+        _: OrganizationId,
+        _: &[DeadLetterId],
+    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+        absent()
+    }
+    async fn dismiss(
+        &self,
+        _: OrganizationId,
+        _: &[DeadLetterId],
+        _: &str,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Vec<DeadLetterId>, StoreError> {
+        absent()
+    }
+    async fn waiting(&self, _: u32) -> Result<u32, StoreError> {
         absent()
     }
 }

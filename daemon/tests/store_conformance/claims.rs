@@ -15,7 +15,7 @@ impl World {
     }
 
     /// Puts a daemon's last heartbeat so far back, in seconds.
-    async fn silence(&self, daemon: DaemonId, seconds: u64) {
+    pub async fn silence(&self, daemon: DaemonId, seconds: u64) {
         let sql = format!(
             r#"update "daemon" set "seen_at" = "seen_at" - {} where "daemon_id" = '{daemon}'"#,
             seconds * 1_000_000

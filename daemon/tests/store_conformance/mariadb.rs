@@ -58,7 +58,7 @@ async fn a_migration_cut_off_after_any_statement_is_finished_by_the_next_start()
                 assert_eq!(store.workflows().await.unwrap(), []);
             }
             let counters = raw.number(r#"select count(*) from "stream" where "value" = 0"#);
-            assert_eq!(counters.await, 3);
+            assert_eq!(counters.await, 4);
             let unfinished = raw.number("select count(*) from _sqlx_migrations where not success");
             assert_eq!(unfinished.await, 0);
         })
@@ -122,11 +122,17 @@ async fn daemons_that_start_together_on_an_empty_database_all_start() {
 async fn what_the_url_asks_for_does_not_change_how_the_store_speaks() {
     crate::fresh::mariadb(|url| async move {
         let url = format!("{url}?charset=latin1&collation=latin1_swedish_ci&timezone=%2B09:00");
-        let store = flowweaver::store::open(&url, Durability::Normal)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Normal, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = raw_mariadb(url.split('?').next().unwrap()).await;
-        let world = World { store, raw };
+        let world = World {
+            url,
+            store,
+            access,
+            raw,
+        };
         let owner = world.daemon("기계").await;
         let run = world.run("flow", Some(owner)).await;
         let mut transition = update(run.run_id, 1, 1, Status::Running);

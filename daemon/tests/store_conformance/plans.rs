@@ -1,11 +1,11 @@
 //! How the databases read: along an index, with ten thousand runs of history and a thousand waiting.
 
-use flowweaver::id::{DaemonId, HostCallId, OrganizationId};
+use flowweaver::id::{DaemonId, DeadLetterId, HostCallId, OrganizationId};
 use flowweaver::run::status::Status;
 use flowweaver::store::CommitOutcome;
+use flowweaver::store::control::{Control, DeadLetterRow, LetterState};
 use flowweaver::store::lineage::EndOf;
-use flowweaver::store::rows::VersionRow;
-use flowweaver::store::rows::{HostCallRow, Transition};
+use flowweaver::store::rows::{HostCallRow, RunRow, Transition, VersionRow};
 use flowweaver::store::{Expect, KvSpace, KvUsage, KvWrite};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -15,11 +15,13 @@ use crate::world::{
 
 const FINISHED: usize = 10_000;
 const QUEUED: usize = 1_000;
+/// Runs that wait for their turn.
+const HELD: usize = 300;
 /// Runs whose owner has gone.
 const ORPHANED: usize = 20;
 
 /// Tables that are small whatever happens: a batch, the processes of the daemon, orders that nobody has
-/// carried out yet, a count for each workflow, who starts after whom, halves of a claim that its limit has cut.
+/// carried out yet, a count for each workflow, who starts after whom, halves of a claim and counts that their limit has cut.
 const SMALL: &[&str] = &[
     "workflow_trigger",
     "t",
@@ -28,6 +30,8 @@ const SMALL: &[&str] = &[
     "c",
     "run_command",
     "kv_usage",
+    "w",
+    "h",
     "best",
     "free",
     "dead",
@@ -60,6 +64,39 @@ fn call(step: &Transition) -> HostCallRow {
     }
 }
 
+/// The end of a run that leaves a dead letter.
+fn failing(run: &RunRow) -> Transition {
+    let letter = DeadLetterRow {
+        dead_letter_id: DeadLetterId::generate(),
+        organization_id: run.organization_id,
+        run_id: run.run_id,
+        origin_run_id: run.run_id,
+        workflow_name: run.workflow_name.clone(),
+        job: None,
+        task: None,
+        item_index: -1,
+        code: "broken".into(),
+        message: "it broke".into(),
+        attempts: 1,
+        interrupts: 0,
+        created_at: at(9),
+        state: LetterState::Open,
+        redrives: 0,
+        redrive_run_id: None,
+        settled_at: None,
+        settled_by: None,
+        note: None,
+    };
+    let control = Control {
+        letters: vec![letter],
+        ..Control::default()
+    };
+    Transition {
+        control: Some(Box::new(control)),
+        ..update(run.run_id, 1, 2, Status::Failed)
+    }
+}
+
 async fn fill(world: &World) -> String {
     let workflow = world.workflow("flow").await;
     let after = VersionRow {
@@ -88,7 +125,11 @@ async fn fill(world: &World) -> String {
             let mut step = step(&run, 1, 1);
             step.host_calls.push(call(&step));
             batch.push(step);
-            batch.push(update(run.run_id, 1, 2, Status::Succeeded));
+            // One in ten leaves a dead letter.
+            batch.push(match batch.len() % 30 {
+                2 => failing(&run),
+                _ => update(run.run_id, 1, 2, Status::Succeeded),
+            });
         }
         all_committed(world.commit(&batch).await);
     }
@@ -101,6 +142,10 @@ async fn fill(world: &World) -> String {
         let runs = (0..count).map(|_| insert(&new_run(workflow, "flow", owner)));
         runs.collect::<Vec<_>>()
     };
+    let held: Vec<_> = (0..HELD)
+        .map(|_| crate::turns::entering(workflow, "k", 1, 0).1)
+        .collect();
+    all_committed(world.commit(&held).await);
     all_committed(world.commit(&waiting(QUEUED, None)).await);
     all_committed(world.commit(&waiting(ORPHANED, Some(gone))).await);
     world.store.farewell(gone).await.unwrap();
@@ -194,6 +239,22 @@ fn filled(name: &str, statement: &str, run: &str, array: bool) -> String {
         }
         "kv purge" => kv.into_iter().chain([instant, "50".into()]).collect(),
         "kv usage" => kv.to_vec(),
+        "unowned" | "held" => vec!["50".into()],
+        "letters" | "letters of a workflow" | "letters with a code" => {
+            let page = [
+                text(""),
+                text("~"),
+                text("open"),
+                "null".into(),
+                "50".into(),
+            ];
+            let more = [text("flow"), "null".into()];
+            page.into_iter().chain(more).collect()
+        }
+        "letters of a run" | "letters of a chain" => vec![text(run), instant],
+        "letters not resolved" => vec![text(run), text(run), text("open")],
+        "lane going" => vec![text("l")],
+        "lane next" => vec![text("l"), "5".into()],
         _ => vec![text(run)],
     };
     let mut statement = statement.to_owned();

@@ -13,7 +13,7 @@ use flowweaver::store::rows::{
     AttemptRow, IoKind, IoRow, JobRunRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow,
     Transition, VersionRow,
 };
-use flowweaver::store::{CommitOutcome, Durability, Store};
+use flowweaver::store::{AccessStore, CommitOutcome, Durability, Store};
 use sqlx::AssertSqlSafe;
 use sqlx::Row as _;
 
@@ -92,7 +92,9 @@ impl Raw {
 
 #[derive(Clone)]
 pub struct World {
+    pub url: String,
     pub store: Arc<dyn Store>,
+    pub access: Arc<dyn AccessStore>,
     pub raw: Raw,
 }
 
@@ -102,33 +104,63 @@ pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(promise: Promise
     crate::fresh::sqlite(move |url| async move {
         let path = url.strip_prefix("sqlite:").unwrap();
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-        let store = flowweaver::store::open(&url, Durability::Full)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Full, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = Raw::Sqlite(sqlx::SqlitePool::connect_with(options).await.unwrap());
-        keep(promise, World { store, raw }).await;
+        keep(
+            promise,
+            World {
+                url,
+                store,
+                access,
+                raw,
+            },
+        )
+        .await;
     })
     .await;
 }
 
 pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
     crate::fresh::postgres(move |url| async move {
-        let store = flowweaver::store::open(&url, Durability::Full)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Full, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = Raw::Postgres(sqlx::PgPool::connect(&url).await.unwrap());
-        keep(promise, World { store, raw }).await;
+        keep(
+            promise,
+            World {
+                url,
+                store,
+                access,
+                raw,
+            },
+        )
+        .await;
     })
     .await;
 }
 
 pub async fn on_mariadb<F: Future<Output = ()> + Send + 'static>(promise: Promise<F>) {
     crate::fresh::mariadb(move |url| async move {
-        let store = flowweaver::store::open(&url, Durability::Full)
-            .await
-            .unwrap();
+        let (store, access) =
+            flowweaver::store::open_all(&url, Durability::Full, flowweaver::store::LEASE)
+                .await
+                .unwrap();
         let raw = raw_mariadb(&url).await;
-        keep(promise, World { store, raw }).await;
+        keep(
+            promise,
+            World {
+                url,
+                store,
+                access,
+                raw,
+            },
+        )
+        .await;
     })
     .await;
 }
@@ -265,6 +297,7 @@ pub fn insert(row: &RunRow) -> Transition {
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        control: None,
         ends: row.status.is_final(),
     }
 }
@@ -302,6 +335,7 @@ pub fn update(run: RunId, epoch: i64, revision: i64, status: Status) -> Transiti
         host_calls: vec![],
         logs: vec![],
         consumed: vec![],
+        control: None,
         ends: status.is_final(),
     }
 }

@@ -219,10 +219,19 @@ fn ids(rig: &Rig, path: &str, key: &str) -> BTreeSet<String> {
 fn routes(rig: &Rig) -> Vec<String> {
     let workflows = ids(rig, "/v0/workflows", "name");
     let runs = ids(rig, "/v0/workflow-runs?limit=100", "id");
+    let users = ids(rig, "/v0/users", "id");
+    let roles = ids(rig, "/v0/roles", "id");
+    let organizations = ids(rig, "/v0/organizations", "id");
     let mut paths = Vec::new();
     for route in api::table().iter().filter(|route| route.method == "GET") {
         let mut places = vec![route.path.to_owned()];
-        for (name, values) in [("{workflow}", &workflows), ("{run}", &runs)] {
+        for (name, values) in [
+            ("{workflow}", &workflows),
+            ("{run}", &runs),
+            ("{user}", &users),
+            ("{role}", &roles),
+            ("{organization}", &organizations),
+        ] {
             places = places
                 .iter()
                 .flat_map(|path| match path.contains(name) {

@@ -8,28 +8,42 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a panic in a test is the report"
+    clippy::too_many_lines,
+    reason = "a panic in a test is the report, and a table of attacks is long"
 )]
 
 #[path = "../guests/mod.rs"]
 #[allow(dead_code, reason = "other tests' guests use the rest")]
 mod guests;
+#[path = "../oracle/mod.rs"]
+mod oracle;
 mod rig;
 mod world;
 
+mod access;
+mod attacks_access;
 mod basics;
 mod brokers;
 mod canary;
 mod canary_search;
 mod command_line;
+mod control;
 mod databases;
 mod defects;
+mod disk;
 mod durability;
+mod effects;
+mod fleet;
 mod flows;
+mod kills;
 mod knowledge;
 mod letting_go;
 mod limits;
 mod lineage;
+mod many;
 mod reload;
+mod schedules;
 mod secrets;
+mod servers;
 mod state;
+mod zombies;

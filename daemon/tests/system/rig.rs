@@ -131,7 +131,10 @@ impl Rig {
         let own = folder.path().join("state/compiled");
         fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
         link_compiled(&compiled(), &own);
-        let settings = "[reload]\nremoval_grace = \"200ms\"\n".to_owned();
+        // A free port: tests run side by side.
+        let settings =
+            "[server]\nlisten = \"127.0.0.1:0\"\n\n[reload]\nremoval_grace = \"200ms\"\n"
+                .to_owned();
         Self {
             folder,
             settings,
@@ -281,6 +284,17 @@ impl Rig {
         let pid = rustix::process::Pid::from_child(&daemon.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         daemon.child.wait().unwrap()
+    }
+
+    /// Puts another store's file and log in the place of its own, while it does not run.
+    pub fn replace_store(&self, from: &Path) {
+        for name in ["flowweaver.db", "flowweaver.db-wal", "flowweaver.db-shm"] {
+            let to = self.path("state").join(name);
+            let _ = fs::remove_file(&to);
+            if from.join(name).exists() {
+                fs::copy(from.join(name), to).unwrap();
+            }
+        }
     }
 
     /// Runs a command of the command line.

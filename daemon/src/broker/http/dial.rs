@@ -199,7 +199,7 @@ impl Resolve for Guard {
 
 /// TLS as we speak it: certificates are always verified, against the machine's store, or Mozilla's
 /// list where the machine has none.
-pub(super) fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+pub fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {

@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 pub use body::PORTION_BYTES_MAX;
 pub use budget::HttpLimits;
 pub use dial::Hosts;
+pub use dial::tls;
 pub use exchange::{HttpExchange, HttpResponse};
 pub use request::{HttpRequest, REDIRECTS_MAX, StreamedBody};
 pub use turns::{HostLimit, Rate};

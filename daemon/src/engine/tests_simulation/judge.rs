@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{World, kin};
+use super::{Tables, World, kin};
 use crate::id::TaskRunId;
 use crate::run::status::Status;
+use crate::store::control::LetterState;
 use crate::store::rows::{AttemptRow, IoKind, TaskRunRow};
 
 impl World {
@@ -62,12 +63,69 @@ impl World {
             .values()
             .filter_map(|run| run.idempotency_key.as_ref());
         let mut keys = HashSet::new();
+        wrong.extend(self.letters_judged(&tables));
+        if !tables.turns.runs.is_empty() {
+            wrong.push(format!(
+                "{} runs never left their lane",
+                tables.turns.runs.len()
+            ));
+        }
         wrong.extend(
             keyed
                 .filter(|key| !keys.insert((*key).clone()))
                 .map(|key| format!("two runs have the key {key}")),
         );
         wrong.extend(kin::faults(&tables, &self.workflows));
+        wrong
+    }
+}
+
+impl World {
+    /// What is wrong with the dead letters, once every run has ended.
+    fn letters_judged(&self, tables: &Tables) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut seen = HashSet::new();
+        for letter in &tables.turns.letters {
+            let run = &tables.runs[&letter.run_id];
+            let mut complain = |what: String| {
+                wrong.push(format!(
+                    "letter of {} {:?}: {what}",
+                    letter.run_id, letter.task
+                ));
+            };
+            if run.status != Status::Failed {
+                complain(format!("its run is {}", run.status));
+            }
+            if !seen.insert((letter.run_id, letter.task.clone(), letter.item_index)) {
+                complain("written twice".to_owned());
+            }
+            let by = letter.redrive_run_id.map(|by| &tables.runs[&by]);
+            if by.is_some_and(|by| by.rerun_of != Some(letter.run_id)) {
+                complain("redriven by a run of something else".to_owned());
+            }
+            let fits = match (letter.state, by.map(|by| by.status)) {
+                (LetterState::Open, None | Some(Status::Cancelled)) => true,
+                (LetterState::Superseded, by) => by == Some(Status::Failed),
+                (LetterState::Resolved, _) => tables.runs.values().any(|run| {
+                    run.origin_run_id == letter.origin_run_id && run.status == Status::Succeeded
+                }),
+                _ => false,
+            };
+            if !fits {
+                let by = by.map(|by| by.status);
+                complain(format!(
+                    "left {} with a redrive that is {by:?}",
+                    letter.state.as_str()
+                ));
+            }
+        }
+        let listed: HashSet<_> = tables.turns.letters.iter().map(|l| l.run_id).collect();
+        let failed = tables
+            .runs
+            .values()
+            .filter(|run| run.status == Status::Failed);
+        let missing = failed.filter(|run| !listed.contains(&run.run_id));
+        wrong.extend(missing.map(|run| format!("{} failed without a letter", run.run_id)));
         wrong
     }
 }

@@ -9,6 +9,7 @@
 
 mod judge;
 mod kin;
+mod redrive;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -25,20 +26,26 @@ use tokio::runtime::{Builder, Runtime};
 use super::testing::{FakeStore, Fault, Tables, publish, request, settings, versions};
 use super::{Engine, EngineHandle, Parts, Settings};
 use crate::clock::{Clock, ManualClock, Timestamp};
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, RunId, WorkflowId};
 use crate::run::failure::{Failure, FailureSource};
 use crate::run::status::Status;
 use crate::run::testing::{draft, for_each};
 use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
 use crate::store::rows::{AttemptRow, RunRow, TaskRunRow};
 use crate::store::{LEASE, Store};
-use crate::workflow::model::{OnFailure, OnInterrupt, RunOn, Workflow};
+use crate::workflow::model::{Concurrency, OnFailure, OnInterrupt, RunOn, Workflow};
 
 /// Rounds of storm, and of fair weather until everything must have ended: with these steps, hours.
 const STORM: usize = 250;
 const CALM: usize = 20_000;
+/// Rounds of fair weather before time goes faster.
+const BRISK: usize = 1_000;
 const RUNS: usize = 12;
 const DAEMONS: usize = 3;
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
+/// Keeps the draws of jumps apart from the storm's.
+const JUMPS: u64 = 0x6a75_6d70;
 
 /// What may happen, in percent of the rounds.
 struct Weather {
@@ -141,6 +148,16 @@ impl Guests {
                 complaints.push(format!("began before {name} had ended"));
             }
         }
+        if let Some(limit) = &workflow.concurrency {
+            let going = tables.runs.values().filter(|other| {
+                let begun = other.started_at.is_some() && !other.status.is_final();
+                begun && other.workflow_id == run.workflow_id
+            });
+            let going = going.count();
+            if going > limit.max as usize {
+                complaints.push(format!("{going} runs go at once where {} may", limit.max));
+            }
+        }
         drop(tables);
         let mut outside = self.outside.lock().unwrap();
         let key = (who.run_id, task.clone(), who.item_index, who.attempt);
@@ -212,24 +229,36 @@ struct Daemon {
 struct World {
     seed: u64,
     rng: StdRng,
+    /// Draws what came later, so that a seed's storm stays what it was.
+    aside: StdRng,
     weather: Weather,
     store: Arc<FakeStore>,
     clock: ManualClock,
     guests: Arc<Guests>,
     workflows: Vec<Arc<Workflow>>,
+    workflow_ids: Vec<WorkflowId>,
     daemons: Vec<Daemon>,
     acknowledged: Arc<Mutex<Vec<RunId>>>,
     triggers: usize,
     /// Whether nothing is to be killed, frozen, lost or cancelled.
     calm: bool,
+    /// Where the clock is set back and forward, draws of its own, so that a seed's storm is the same without.
+    jumps: Option<StdRng>,
+    /// How often it may still be set back: what waits for a time waits an hour longer each.
+    backs: u32,
 }
 
 fn drawn_workflow(
     rng: &mut StdRng,
+    aside: &mut StdRng,
     number: usize,
     habits: &mut HashMap<String, Habit>,
 ) -> Arc<Workflow> {
     let mut built = draft();
+    if aside.random_range(0..2) == 0 {
+        let max = aside.random_range(1..4);
+        built.0.concurrency = Some(Concurrency { key: None, max });
+    }
     built.0.version = Digest::of(format!("storm {number}").as_bytes());
     built.0.name = format!("storm-{number}").parse().unwrap();
     for job in 0..rng.random_range(1..3) {
@@ -272,10 +301,11 @@ fn drawn_workflow(
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        let mut aside = StdRng::seed_from_u64(!seed);
         let weather = Weather::drawn(&mut rng);
         let mut habits = HashMap::new();
         let mut workflows: Vec<_> = (0..3)
-            .map(|number| drawn_workflow(&mut rng, number, &mut habits))
+            .map(|number| drawn_workflow(&mut rng, &mut aside, number, &mut habits))
             .collect();
         kin::add(&mut rng, &mut workflows, &mut habits);
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
@@ -297,14 +327,18 @@ impl World {
             seed,
             calm: weather.is_fair(),
             rng,
+            aside,
             weather,
             store,
             clock,
             guests,
+            workflow_ids: workflows.iter().map(|_| WorkflowId::generate()).collect(),
             workflows,
             daemons: Vec::new(),
             acknowledged: Arc::default(),
             triggers: 0,
+            jumps: None,
+            backs: 2,
         };
         for instance in 0..world.rng.random_range(1..=DAEMONS) {
             world.start(instance);
@@ -363,7 +397,10 @@ impl World {
     fn trigger(&mut self) {
         let Some(at) = self.any() else { return };
         self.triggers += 1;
-        let mut wanted = request(&self.workflows[self.rng.random_range(0..self.workflows.len())]);
+        let which = self.rng.random_range(0..self.workflows.len());
+        let mut wanted = request(&self.workflows[which]);
+        wanted.workflow_id = self.workflow_ids[which];
+        wanted.priority = Some(self.aside.random_range(-1..2));
         // Some callers try again with the same key.
         wanted.idempotency_key =
             (self.rng.random_range(0..3) == 0).then(|| format!("key {}", self.triggers / 2));
@@ -390,7 +427,33 @@ impl World {
         }
     }
 
+    /// The same storm over a clock that somebody sets.
+    fn with_jumps(mut self) -> Self {
+        self.jumps = Some(StdRng::seed_from_u64(self.seed ^ JUMPS));
+        self.calm = false;
+        self
+    }
+
+    /// An hour back or a day forward, now and then.
+    fn jump(&mut self) {
+        let Some(rng) = &mut self.jumps else { return };
+        let by = match rng.random_range(0..60) {
+            0 if self.backs > 0 => {
+                self.backs -= 1;
+                -HOUR
+            }
+            1 => 24 * HOUR,
+            _ => return,
+        };
+        let now = self.clock.now().as_micros();
+        self.clock.set(Timestamp::from_micros(now + by));
+    }
+
     fn storm(&mut self) {
+        self.jump();
+        if self.aside.random_range(0..20) == 0 {
+            self.redrive();
+        }
         if self.triggers < RUNS && self.happens(self.weather.trigger) {
             self.trigger();
         }
@@ -465,7 +528,7 @@ impl World {
     fn clear(&mut self) {
         self.store.tables().down = false;
         self.start(DAEMONS);
-        for _ in 0..CALM {
+        for round in 0..CALM {
             for at in 0..self.daemons.len() {
                 self.daemons[at].frozen_until = None;
                 self.drive(at, 40);
@@ -473,7 +536,9 @@ impl World {
             if self.has_ended() {
                 return;
             }
-            self.clock.advance(Duration::from_millis(500));
+            // After a clock that was set back, what is due is hours away.
+            let by = if round < BRISK { 500 } else { 10_000 };
+            self.clock.advance(Duration::from_millis(by));
         }
         let is_open = |run: &&RunRow| !run.status.is_final();
         let open: Vec<_> = {
@@ -506,6 +571,11 @@ proptest! {
     #[test]
     fn whatever_the_storm_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
         World::new(seed).run();
+    }
+
+    #[test]
+    fn whatever_becomes_of_the_clock_every_acknowledged_run_ends_and_nothing_is_recorded_twice(seed in any::<u64>()) {
+        World::new(seed).with_jumps().run();
     }
 }
 
@@ -552,6 +622,16 @@ fn the_storms_cut_attempts_off_and_wake_zombies() {
         "{runs} {fenced} {interrupted}"
     );
     assert_eq!(faults, 0);
+}
+
+#[test]
+fn the_judge_sees_that_a_store_without_lanes_lets_too_many_go() {
+    let faults = (0..60).filter(|seed| {
+        let world = World::new(*seed);
+        world.store.tables().turns.lax = true;
+        std::panic::catch_unwind(AssertUnwindSafe(|| world.run())).is_err()
+    });
+    assert!(faults.count() > 0);
 }
 
 #[test]

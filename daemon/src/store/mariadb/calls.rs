@@ -2,6 +2,7 @@
 
 use sqlx::mysql::{MySqlConnection, MySqlRow as Row};
 
+use super::MariaDbStore;
 use super::dialect::{NOW, fault};
 use super::query::query;
 use super::statements::shared as sql;
@@ -10,4 +11,4 @@ use crate::store::commit::Fault;
 use crate::store::lineage_calls::lineage_calls;
 
 calls!(MySqlConnection);
-lineage_calls!();
+lineage_calls!(MariaDbStore);

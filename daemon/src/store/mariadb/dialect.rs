@@ -13,10 +13,10 @@ use super::statements::{
     WRITE_HOST_CALLS, WRITE_IO, WRITE_JOBS, WRITE_TASKS,
 };
 use crate::id::{DaemonId, RunId};
-use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
 use crate::store::commit::{Dialect, Fault, Lines, Sighting, claimed};
+use crate::store::control::Control;
 use crate::store::rows::ClaimedRun;
 
 /// The session's own isolation: see `session`.
@@ -95,14 +95,13 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<ClaimedRun>, Fault> {
     let now = super::calls::now(&mut *db).await?;
-    let alive_since = now.saturating_sub(i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX));
-    super::calls::check_alive(&mut *db, daemon, alive_since).await?;
+    super::calls::check_alive(&mut *db, daemon, now).await?;
     let mut rows = query(CLAIM_FREE)
         .bind(i64::from(limit))
         .fetch_all(&mut *db)
         .await
         .map_err(fault)?;
-    rows.extend(claim_dead(&mut *db, alive_since, limit).await?);
+    rows.extend(claim_dead(&mut *db, now, limit).await?);
     let mut runs = claimed(&rows)?;
     // What is locked beyond the limit is free again with the commit.
     runs.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -121,11 +120,11 @@ pub(super) async fn claim(
 
 async fn claim_dead(
     db: &mut MySqlConnection,
-    alive_since: i64,
+    now: i64,
     limit: u32,
 ) -> Result<Vec<MySqlRow>, Fault> {
     let seen = query(DEAD_RUNS)
-        .bind(alive_since)
+        .bind(now)
         .bind(i64::from(limit))
         .fetch_all(&mut *db)
         .await
@@ -280,6 +279,10 @@ impl Dialect for MariaDbDialect<'_> {
     async fn look(&mut self, rows: String) -> Result<Vec<Sighting>, Fault> {
         let rows = self.rows(LOOK, rows).await?;
         rows.iter().map(crate::store::commit::sighting).collect()
+    }
+
+    async fn control(&mut self, changes: &[(RunId, &Control)]) -> Result<(), Fault> {
+        super::control::commit(self.connection, changes).await
     }
 
     async fn write(

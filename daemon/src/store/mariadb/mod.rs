@@ -4,10 +4,13 @@
 //! there, so no pooled connection is ever left inside a transaction. Statements for all databases are
 //! in `sql`; what MariaDB needs otherwise is in `statements`, and how it is told in `session`.
 
+mod access;
 mod calls;
+mod control;
 mod dialect;
 mod migrate;
 mod query;
+mod schedule;
 mod session;
 mod state;
 mod statements;
@@ -24,7 +27,7 @@ use tokio::runtime::Handle;
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use dialect::{BEGIN, BEGIN_READING, COMMIT, MariaDbDialect, ROLLBACK, fault, number, step};
 
 /// One commit at a time, the claims and heartbeats, and some readers; a server's default of 151
@@ -70,6 +73,22 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("kv list", statements::state::KV_LIST),
     ("kv usage", super::sql_state::KV_USAGE),
     ("kv purge", statements::state::KV_PURGE),
+    ("unowned", statements::control::UNOWNED),
+    ("held", statements::control::HELD),
+    ("letters", statements::control::LETTERS),
+    (
+        "letters of a workflow",
+        statements::control::LETTERS_OF_WORKFLOW,
+    ),
+    (
+        "letters with a code",
+        statements::control::LETTERS_WITH_CODE,
+    ),
+    ("letters of a run", statements::control::RESOLVED_RUN),
+    ("letters of a chain", statements::control::RESOLVED_CHAIN),
+    ("letters not resolved", statements::control::NOT_RESOLVED),
+    ("lane going", statements::control::LANE_GOING),
+    ("lane next", statements::control::LANE_NEXT),
 ];
 
 /// A store on a MariaDB server.
@@ -78,6 +97,7 @@ pub struct MariaDbStore {
     pool: MySqlPool,
     /// The largest packet that the server takes, in bytes.
     packet: usize,
+    lease: Duration,
     /// Where the connections are driven, whoever calls.
     runtime: Handle,
 }
@@ -113,7 +133,21 @@ impl MariaDbStore {
             pool,
             packet,
             runtime,
+            lease: LEASE,
         })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// MariaDB carries no messages between its clients: daemons look for themselves, each second.
+    fn tell(&self, _: impl FnOnce() -> News) {}
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        None
     }
 
     /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.

@@ -195,12 +195,12 @@ select "workflow_run_id", "priority", "lease_epoch" + 1 as "lease_epoch"
 from "workflow_run" force index ("workflow_run_claim")
 where "claim_rank" is not null order by "claim_rank", "workflow_run_id" limit $1 for update skip locked"#;
 
-/// The best $2 runs of owners that are gone, or silent since before $1. Not locked: a lock would hold
+/// The best $2 runs of owners that are gone, or silent for longer than their lease at $1. Not locked: a lock would hold
 /// all that the sort has looked at.
 pub(super) const DEAD_RUNS: &str = r#"
 select straight_join "r"."workflow_run_id", "r"."owner", "r"."lease_epoch"
 from "daemon" as "d" join "workflow_run" as "r" force index ("workflow_run_owner") on "r"."active_owner" = "d"."daemon_id"
-where "d"."gone_at" is not null or "d"."seen_at" < $1
+where "d"."gone_at" is not null or "d"."seen_at" + "d"."lease_us" < $1
 order by "r"."priority" desc, "r"."workflow_run_id" limit $2"#;
 
 /// Locks those of [`DEAD_RUNS`] that are still as they were seen and that no other daemon is claiming.
@@ -238,6 +238,21 @@ select "io".* from "task_io_data" as "io"
 straight_join "task_attempt" as "a" on "a"."task_attempt_id" = "io"."task_attempt_id"
 where "io"."workflow_run_id" = $1 and "io"."kind" = 'input' and "a"."workflow_run_id" = $1
   and "a"."status" not in ('succeeded', 'failed', 'cancelled', 'skipped')"#;
+}
+
+/// The statements of `store::sql_control`, with those that MariaDB needs otherwise.
+pub(super) mod control {
+    pub(in crate::store) use crate::store::sql_control::*;
+
+    /// Makes a lane, or brings its limit up to date.
+    pub(in crate::store) const LANE_APPEARS: &str = r#"
+insert into "lane" ("lane_id", "organization_id", "workflow_id", "max") values ($1, $2, $3, $4)
+on duplicate key update "max" = value("max")"#;
+
+    /// Queued, interrupted and given-back runs, counted up to $1, in the index of claims.
+    pub(in crate::store) const UNOWNED: &str = r#"
+select count(*) as "count" from (select 1 as "one" from "workflow_run" force index ("workflow_run_claim")
+  where "claim_rank" is not null limit $1) as "w""#;
 }
 
 /// The statements of `store::sql_state`, with those that MariaDB needs otherwise: `cast` knows `signed` and not
@@ -292,4 +307,15 @@ where "organization_id" = $1 and "workflow_name" = $2
   and "key" >= $3 and ($4 = 1 or "key" > $3) and ($5 is null or "key" < $5)
   and ("expires_at" is null or "expires_at" > $6)
 order by "key" limit $7"#;
+}
+
+/// The statements of `store::sql_schedule`, with those that MariaDB needs otherwise: it deletes from no table that it
+/// reads in a subquery with a limit.
+pub(super) mod schedule {
+    pub(in crate::store) use crate::store::sql_schedule::*;
+
+    /// Removes some of a schedule's oldest history, from before $2.
+    pub(in crate::store) const FIRES_FORGET: &str = r#"
+delete from "schedule_fire" where "schedule_id" = $1 and "nominal_at" < $2 and "open" = 0
+order by "nominal_at" limit 10"#;
 }

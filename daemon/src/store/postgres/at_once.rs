@@ -1,7 +1,7 @@
 //! A whole commit as one statement, which is one journey to the server and its own transaction.
 //!
 //! It does what the steps of `store::commit` do one after the other. Where one statement cannot, because a run or
-//! a key occurs twice in the batch, or the server refuses some row, those steps do it instead.
+//! a key occurs twice in the batch, turns or dead letters change, or the server refuses some row, those steps do it instead.
 
 use std::collections::HashSet;
 
@@ -163,7 +163,7 @@ pub(super) async fn commit_at_once(
     db: &mut PgConnection,
     batch: &Batch,
 ) -> Result<Option<Vec<CommitOutcome>>, Fault> {
-    if !is_one_wave(batch) {
+    if !is_one_wave(batch) || batch.has_controls() {
         return Ok(None);
     }
     let through = match write(db, batch).await {

@@ -3,6 +3,7 @@
 use sqlx::postgres::{PgConnection, PgRow as Row};
 use sqlx::query;
 
+use super::PostgresStore;
 use super::dialect::{NOW, fault};
 use crate::store::calls::calls;
 use crate::store::commit::Fault;
@@ -10,4 +11,4 @@ use crate::store::lineage_calls::lineage_calls;
 use crate::store::sql;
 
 calls!(PgConnection);
-lineage_calls!();
+lineage_calls!(PostgresStore);

@@ -9,10 +9,10 @@ use super::statements::{
     WRITE_TASKS,
 };
 use crate::id::{DaemonId, RunId};
-use crate::store::LEASE;
 use crate::store::batch::Table;
 use crate::store::cells::{Cells as _, cells};
 use crate::store::commit::{Dialect, Fault, Lines, Sighting};
+use crate::store::control::Control;
 use crate::store::rows::ClaimedRun;
 
 /// Each statement sees what was committed before it: the fence must see the newest epoch.
@@ -74,12 +74,11 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<ClaimedRun>, Fault> {
     let now = super::calls::now(&mut *db).await?;
-    let alive_since = now.saturating_sub(i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX));
-    super::calls::check_alive(&mut *db, daemon, alive_since).await?;
+    super::calls::check_alive(&mut *db, daemon, now).await?;
     let rows = sqlx::query(CLAIM)
         .bind(daemon.to_string())
         .bind(i64::from(limit))
-        .bind(alive_since)
+        .bind(now)
         .fetch_all(db)
         .await
         .map_err(fault)?;
@@ -135,6 +134,10 @@ impl Dialect for PgDialect<'_> {
     async fn look(&mut self, rows: String) -> Result<Vec<Sighting>, Fault> {
         let rows = self.rows(LOOK, rows).await?;
         rows.iter().map(crate::store::commit::sighting).collect()
+    }
+
+    async fn control(&mut self, changes: &[(RunId, &Control)]) -> Result<(), Fault> {
+        super::control::commit(self.connection, changes).await
     }
 
     async fn write(

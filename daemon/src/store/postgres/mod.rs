@@ -3,9 +3,13 @@
 //! Every call runs in a task of its own: a caller that goes away leaves it to finish there, so no
 //! pooled connection is ever left inside a transaction. Statements for all databases are in `sql`.
 
+mod access;
 mod at_once;
 mod calls;
+mod control;
 mod dialect;
+mod herald;
+mod schedule;
 mod state;
 mod statements;
 
@@ -22,9 +26,10 @@ use tokio::runtime::Handle;
 use super::batch::{Batch, Shape};
 use super::calls::store;
 use super::commit::{Fault, commit};
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use at_once::commit_at_once;
 use dialect::{BEGIN, BEGIN_READING, COMMIT, PgDialect, ROLLBACK, fault, step};
+use herald::Herald;
 
 /// The oldest server on which this is tested to work, as `server_version_num` counts.
 const OLDEST_SERVER: i32 = 130_000;
@@ -75,6 +80,19 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("kv list", super::sql_state::KV_LIST),
     ("kv usage", super::sql_state::KV_USAGE),
     ("kv purge", super::sql_state::KV_PURGE),
+    ("unowned", super::sql_control::UNOWNED),
+    ("held", super::sql_control::HELD),
+    ("letters", super::sql_control::LETTERS),
+    (
+        "letters of a workflow",
+        super::sql_control::LETTERS_OF_WORKFLOW,
+    ),
+    ("letters with a code", super::sql_control::LETTERS_WITH_CODE),
+    ("letters of a run", super::sql_control::RESOLVED_RUN),
+    ("letters of a chain", super::sql_control::RESOLVED_CHAIN),
+    ("letters not resolved", super::sql_control::NOT_RESOLVED),
+    ("lane going", super::sql_control::LANE_GOING),
+    ("lane next", super::sql_control::LANE_NEXT),
 ];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
@@ -83,6 +101,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    herald: Arc<Herald>,
+    lease: Duration,
     /// Where the connections were opened: they are driven there, whoever calls.
     runtime: Handle,
     /// Commits so far.
@@ -115,7 +135,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
             .map_err(fault)?;
         let mut connection = pool.acquire().await.map_err(fault)?;
@@ -133,12 +153,34 @@ impl PostgresStore {
             .run_direct(None, &mut *connection, false)
             .await
             .map_err(migration_fault)?;
+        let schema: String = sqlx::query_scalar("select current_schema()::text")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(fault)?;
+        drop(connection);
+        let herald = Arc::new(Herald::start(options, pool.clone(), &schema));
         let runtime = Handle::current();
         Ok(Self {
             pool,
             runtime,
             commits: Arc::default(),
+            herald,
+            lease: LEASE,
         })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    fn tell(&self, news: impl FnOnce() -> News) {
+        self.herald.tell(news);
+    }
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        Some(self.herald.heard())
     }
 
     /// Runs `work`, which opens and closes its own transactions, on a connection of the pool.

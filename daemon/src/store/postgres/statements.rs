@@ -165,14 +165,14 @@ from json_to_recordset($1::json) as "t"("ordinal" bigint, "line" bigint, "workfl
   "kind" text, "level" text, "message" text, "fields" text, "created_at" bigint)
 join "workflow_run" as "r" on "r"."workflow_run_id" = "t"."workflow_run_id""#;
 
-/// Takes over runs without a live owner for daemon $1: at most $2, owners silent since before $3 count
-/// as dead. Rows that another daemon is claiming are passed over.
+/// Takes over runs without a live owner for daemon $1: at most $2, owners silent for longer than their
+/// lease at $3 count as dead. Rows that another daemon is claiming are passed over.
 pub(super) const CLAIM: &str = r#"
 with "free" as (select "workflow_run_id", "priority" from "workflow_run"
     where "owner" is null and "status" in ('queued', 'running', 'waiting', 'interrupted')
     order by "priority" desc, "workflow_run_id" limit $2 for update skip locked),
   "dead" as (select "workflow_run_id", "priority" from "workflow_run"
-    where "owner" in (select "daemon_id" from "daemon" where "gone_at" is not null or "seen_at" < $3) and "status" in ('queued', 'running', 'waiting', 'interrupted')
+    where "owner" in (select "daemon_id" from "daemon" where "gone_at" is not null or "seen_at" + "lease_us" < $3) and "status" in ('queued', 'running', 'waiting', 'interrupted')
     order by "priority" desc, "workflow_run_id" limit $2 for update of "workflow_run" skip locked),
   "best" as (select * from "free" union all select * from "dead"
     order by "priority" desc, "workflow_run_id" limit $2)

@@ -3,6 +3,7 @@
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow as Row};
 
+use super::SqliteStore;
 use super::dialect::{NOW, fault};
 use crate::store::calls::calls;
 use crate::store::commit::Fault;
@@ -10,4 +11,4 @@ use crate::store::lineage_calls::lineage_calls;
 use crate::store::sql;
 
 calls!(SqliteConnection);
-lineage_calls!();
+lineage_calls!(SqliteStore);

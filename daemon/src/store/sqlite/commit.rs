@@ -134,6 +134,12 @@ impl<'c> Hand<'c> {
             .collect();
         if result.is_ok() {
             match self.keep_event_id().and_then(|()| self.commit.run()) {
+                #[cfg(test)]
+                Ok(_) => {
+                    super::failpoint::committed(self.db.path().unwrap_or_default().as_ref())?;
+                    return result;
+                }
+                #[cfg(not(test))]
                 Ok(_) => return result,
                 Err(fault) => result = Err(fault),
             }
@@ -194,6 +200,9 @@ impl<'c> Hand<'c> {
         }
         if t.ends {
             self.note_end.open().id(t.run_id)?.run()?;
+        }
+        if let Some(control) = &t.control {
+            super::control::apply(self.db, t.run_id, control)?;
         }
         self.add_logs(t, &organization)?;
         Ok(CommitOutcome::Committed)

@@ -4,7 +4,6 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::id::DaemonId;
-use crate::store::LEASE;
 use crate::store::cells::cells;
 use crate::store::commit::Fault;
 use crate::store::rows::ClaimedRun;
@@ -19,8 +18,8 @@ pub(super) const ROLLBACK: &str = "rollback";
 /// The database's clock in microseconds; SQLite knows milliseconds.
 pub(super) const NOW: &str = "select cast(round(unixepoch('subsec') * 1000) as integer) * 1000";
 
-/// Takes over runs without a live owner for daemon $1: at most $2, owners silent since before $3 count
-/// as dead. Two halves, because each has an index of its own that holds nothing else; `indexed by`, because
+/// Takes over runs without a live owner for daemon $1: at most $2, owners silent for longer than their lease
+/// at $3 count as dead. Two halves, because each has an index of its own that holds nothing else; `indexed by`, because
 /// without statistics SQLite thinks the index on the state narrower.
 pub(super) const CLAIM: &str = r#"
 update "workflow_run" set "owner" = $1, "lease_epoch" = "lease_epoch" + 1
@@ -30,7 +29,7 @@ where "workflow_run_id" in (select "workflow_run_id" from (
     order by "priority" desc, "workflow_run_id" limit $2)
   union all
   select * from (select "workflow_run_id", "priority" from "workflow_run" indexed by "workflow_run_owner"
-    where "owner" in (select "daemon_id" from "daemon" where "gone_at" is not null or "seen_at" < $3)
+    where "owner" in (select "daemon_id" from "daemon" where "gone_at" is not null or "seen_at" + "lease_us" < $3)
       and "status" in ('queued', 'running', 'waiting', 'interrupted')
     order by "priority" desc, "workflow_run_id" limit $2)
   ) order by "priority" desc, "workflow_run_id" limit $2)
@@ -96,12 +95,11 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<ClaimedRun>, Fault> {
     let now = super::calls::now(&mut *db).await?;
-    let alive_since = now.saturating_sub(i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX));
-    super::calls::check_alive(&mut *db, daemon, alive_since).await?;
+    super::calls::check_alive(&mut *db, daemon, now).await?;
     let rows = sqlx::query(CLAIM)
         .bind(daemon.to_string())
         .bind(i64::from(limit))
-        .bind(alive_since)
+        .bind(now)
         .fetch_all(db)
         .await
         .map_err(fault)?;

@@ -3,11 +3,16 @@
 //! WAL lets readers go on while a writer commits. The daemon's `state/lock` keeps other processes
 //! away; a second one would be safe here, only slow. Statements for all databases are in `sql`.
 
+mod access;
 mod calls;
 mod commit;
 mod committer;
+mod control;
 mod dialect;
+#[cfg(test)]
+pub(crate) mod failpoint;
 mod put;
+mod schedule;
 mod state;
 mod statements;
 mod writer;
@@ -25,7 +30,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::calls::store;
 use super::commit::Fault;
-use super::{Durability, StoreError};
+use super::{Durability, LEASE, StoreError};
 use committer::{Committer, Turn};
 use dialect::fault;
 use writer::Writer;
@@ -92,6 +97,16 @@ pub const HOT_STATEMENTS: &[(&str, &str)] = &[
     ("kv list", super::sql_state::KV_LIST),
     ("kv usage", super::sql_state::KV_USAGE),
     ("kv purge", super::sql_state::KV_PURGE),
+    ("unowned", control::sql::UNOWNED),
+    ("held", control::sql::HELD),
+    ("letters", control::sql::LETTERS),
+    ("letters of a workflow", control::sql::LETTERS_OF_WORKFLOW),
+    ("letters with a code", control::sql::LETTERS_WITH_CODE),
+    ("letters of a run", control::sql::RESOLVED_RUN),
+    ("letters of a chain", control::sql::RESOLVED_CHAIN),
+    ("letters not resolved", control::sql::NOT_RESOLVED),
+    ("lane going", control::sql::LANE_GOING),
+    ("lane next", control::sql::LANE_NEXT),
 ];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -102,6 +117,7 @@ pub struct SqliteStore {
     committer: Committer,
     writer: Writer,
     readers: SqlitePool,
+    lease: Duration,
 }
 
 impl SqliteStore {
@@ -130,7 +146,21 @@ impl SqliteStore {
             committer: Committer::start(path.to_owned(), durability, Turn::clone(&turn))?,
             writer: Writer::start(options, connection, turn),
             readers,
+            lease: LEASE,
         })
+    }
+
+    /// The same store for a daemon with this lease.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Nobody else works in the file: there is no one to tell.
+    fn tell(&self, _: impl FnOnce() -> News) {}
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<News>> {
+        None
     }
 
     /// Runs `work` in one transaction of the writer. It goes on if the caller goes away.

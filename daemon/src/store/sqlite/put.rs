@@ -17,6 +17,8 @@ pub(super) struct Put<'c> {
     /// Whether a value is too large to be kept.
     large: bool,
     id: String,
+    #[cfg(test)]
+    file: std::path::PathBuf,
 }
 
 /// A statement keeps its values until the next ones come; those above this many bytes are let go at once.
@@ -30,6 +32,8 @@ impl<'c> Put<'c> {
             at: 0,
             large: false,
             id: String::new(),
+            #[cfg(test)]
+            file: db.path().unwrap_or_default().into(),
         })
     }
 
@@ -87,6 +91,8 @@ impl<'c> Put<'c> {
 
     /// How many rows it changed.
     pub(super) fn run(&mut self) -> Result<usize, Fault> {
+        #[cfg(test)]
+        super::failpoint::statement(&self.file)?;
         let changed = self.statement.raw_execute().map_err(fault_of);
         if std::mem::take(&mut self.large) {
             self.statement.clear_bindings();
@@ -94,11 +100,26 @@ impl<'c> Put<'c> {
         changed
     }
 
+    /// Its rows.
+    pub(super) fn all<T>(
+        &mut self,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut rows = self.statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(fault_of)? {
+            found.push(read(row).map_err(fault_of)?);
+        }
+        Ok(found)
+    }
+
     /// Its first row, if there is one.
     pub(super) fn first<T>(
         &mut self,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Fault> {
+        #[cfg(test)]
+        super::failpoint::statement(&self.file)?;
         let mut rows = self.statement.raw_query();
         let row = rows.next().map_err(fault_of)?;
         row.map(read).transpose().map_err(fault_of)

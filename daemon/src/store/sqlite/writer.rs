@@ -31,6 +31,8 @@ type Job =
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    #[cfg(test)]
+    file: std::path::PathBuf,
 }
 
 impl Writer {
@@ -41,8 +43,14 @@ impl Writer {
         turn: Turn,
     ) -> Self {
         let (jobs, line) = mpsc::channel(LINE);
+        #[cfg(test)]
+        let file = options.get_filename().to_owned();
         tokio::spawn(serve(options, connection, line, turn));
-        Self { jobs }
+        Self {
+            jobs,
+            #[cfg(test)]
+            file,
+        }
     }
 
     /// Runs `work` between `begin immediate` and `commit`.
@@ -53,12 +61,26 @@ impl Writer {
             + Send
             + 'static,
     {
+        #[cfg(test)]
+        let file = self.file.clone();
         self.run(move |connection| {
             Box::pin(async move {
+                #[cfg(test)]
+                super::failpoint::statement(&file)?;
                 step(connection, BEGIN).await?;
                 let mut result = work(&mut *connection).await;
+                #[cfg(test)]
+                if result.is_ok() {
+                    result = super::failpoint::statement(&file).and(result);
+                }
                 if result.is_ok() {
                     match step(connection, COMMIT).await {
+                        #[cfg(test)]
+                        Ok(()) => {
+                            super::failpoint::committed(&file)?;
+                            return result;
+                        }
+                        #[cfg(not(test))]
                         Ok(()) => return result,
                         Err(fault) => result = Err(fault),
                     }
