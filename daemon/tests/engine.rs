@@ -78,6 +78,7 @@ promises! {
     many_runs_at_once_share_commits_and_all_end,
     a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
     commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+    families_end_once_though_their_process_goes_away_in_the_middle,
     never_more_than_the_limit_go_at_once_whichever_daemons_run_them,
     what_is_urgent_goes_first_and_nothing_new_overtakes_it,
     a_retry_delay_survives_the_daemon_and_is_neither_early_nor_lost,
@@ -109,7 +110,6 @@ macro_rules! on_servers {
 on_servers! {
     a_connection_that_is_cut_at_any_message_loses_nothing_and_repeats_nothing,
     a_process_that_dies_at_any_message_is_continued_by_the_next,
-    families_end_once_though_their_process_goes_away_in_the_middle,
 }
 
 /// Gives back its input (or its `all`) with the task's name added; a task named `breaks` fails the first time.
