@@ -105,6 +105,8 @@ async fn publish(store: &Arc<dyn Store>, workflow: &Workflow) -> crate::id::Work
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after: Vec::new(),
         created_at: SystemClock.now(),
     };
     store.publish(&row).await.unwrap()

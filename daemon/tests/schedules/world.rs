@@ -149,6 +149,8 @@ impl World {
             vars: "{}".into(),
             ceilings: "{}".into(),
             modules: "{}".into(),
+            workflows: "{}".into(),
+            starts_after: Vec::new(),
             created_at: self.clock.now(),
         };
         let id = self.store.publish(&row).await.unwrap();
