@@ -22,9 +22,12 @@ use flowweaver::id::{Digest, OrganizationId, WorkflowId};
 use flowweaver::run::failure::{Failure, FailureSource};
 use flowweaver::run::status::{Status, Trigger};
 use flowweaver::sandbox::invoke::{AttemptReport, Invocation, Invoke};
+use flowweaver::store::lineage::EndOf;
 use flowweaver::store::rows::VersionRow;
 use flowweaver::store::{Durability, Store};
-use flowweaver::workflow::environment::{Environment, ModuleDescription, ModuleFacts};
+use flowweaver::workflow::environment::{
+    Environment, ModuleDescription, ModuleFacts, WorkflowFacts,
+};
 use flowweaver::workflow::{Workflow, WorkflowSource, compile};
 use serde_json::{Value, json};
 
@@ -32,6 +35,8 @@ use serde_json::{Value, json};
 mod control;
 #[path = "engine/cuts.rs"]
 mod cuts;
+#[path = "engine/family.rs"]
+mod family;
 #[path = "fresh/mod.rs"]
 mod fresh;
 #[path = "oracle/mod.rs"]
@@ -40,6 +45,8 @@ mod oracle;
 mod proxy;
 
 use control::*;
+
+use family::families_end_once_though_their_process_goes_away_in_the_middle;
 
 /// One test a promise and store.
 macro_rules! promises {
@@ -71,6 +78,7 @@ promises! {
     many_runs_at_once_share_commits_and_all_end,
     a_process_that_is_gone_in_the_middle_is_continued_from_its_last_recorded_task,
     commits_that_lose_their_connection_lose_nothing_and_repeat_nothing,
+    families_end_once_though_their_process_goes_away_in_the_middle,
     never_more_than_the_limit_go_at_once_whichever_daemons_run_them,
     what_is_urgent_goes_first_and_nothing_new_overtakes_it,
     a_retry_delay_survives_the_daemon_and_is_neither_early_nor_lost,
@@ -149,6 +157,10 @@ fn w1() -> String {
 }
 
 fn build(text: &str) -> Arc<Workflow> {
+    build_with(text, &[])
+}
+
+fn build_with(text: &str, others: &[&Arc<Workflow>]) -> Arc<Workflow> {
     let facts = ModuleFacts {
         digest: Digest::of(b"work"),
         description: ModuleDescription {
@@ -164,6 +176,10 @@ fn build(text: &str) -> Arc<Workflow> {
     };
     let environment = Environment {
         modules: [("work".parse().unwrap(), facts)].into(),
+        workflows: others
+            .iter()
+            .map(|other| (other.name.clone(), WorkflowFacts::of(other)))
+            .collect(),
         ..Environment::default()
     };
     let compiled = compile(&WorkflowSource::new("flows/w.toml", text), &environment);
@@ -202,8 +218,18 @@ async fn world_of(url: &str, text: &str, invoke: Arc<dyn Invoke>, settings: Sett
         }),
         settings,
     };
-    let request = TriggerRequest {
-        workflow,
+    let request = request(&workflow, workflow_id);
+    World {
+        store,
+        // As the daemon does.
+        engine: Engine::new(parts).start_apart().unwrap(),
+        request,
+    }
+}
+
+fn request(workflow: &Arc<Workflow>, workflow_id: WorkflowId) -> TriggerRequest {
+    TriggerRequest {
+        workflow: Arc::clone(workflow),
         workflow_id,
         organization: OrganizationId::ROOT,
         inputs: json!({}),
@@ -213,16 +239,19 @@ async fn world_of(url: &str, text: &str, invoke: Arc<dyn Invoke>, settings: Sett
         scheduled_at: None,
         priority: None,
         trace_id: None,
-    };
-    World {
-        store,
-        // As the daemon does.
-        engine: Engine::new(parts).start_apart().unwrap(),
-        request,
     }
 }
 
 async fn publish(store: &Arc<dyn Store>, workflow: &Workflow, text: &str) -> WorkflowId {
+    publish_with(store, workflow, text, Vec::new()).await
+}
+
+async fn publish_with(
+    store: &Arc<dyn Store>,
+    workflow: &Workflow,
+    text: &str,
+    starts_after: Vec<EndOf>,
+) -> WorkflowId {
     let row = VersionRow {
         version: workflow.version,
         organization_id: OrganizationId::ROOT,
@@ -232,6 +261,8 @@ async fn publish(store: &Arc<dyn Store>, workflow: &Workflow, text: &str) -> Wor
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after,
         created_at: SystemClock.now(),
     };
     store.publish(&row).await.unwrap()

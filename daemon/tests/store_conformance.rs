@@ -24,6 +24,8 @@ mod fresh;
 mod kv;
 #[path = "store_conformance/letters.rs"]
 mod letters;
+#[path = "store_conformance/lineage.rs"]
+mod lineage;
 #[path = "store_conformance/lists.rs"]
 mod lists;
 #[path = "store_conformance/losses.rs"]
@@ -138,6 +140,11 @@ promises! {
         of_two_who_set_the_same_secret_one_is_told_to_read_again,
         every_change_of_a_secret_is_counted_and_nothing_else,
         secrets_of_organizations_are_apart;
+    lineage:
+        an_end_is_noted_in_its_own_commit_once_for_each_workflow_that_waits_for_it,
+        a_run_that_ends_with_its_insert_is_noted_too,
+        a_delivery_is_due_by_its_time_and_settled_once,
+        runs_of_a_family_are_found_by_parent_by_root_and_by_key;
     turns:
         beyond_its_limit_a_run_is_held_and_nobody_claims_it,
         those_that_wait_go_by_priority_and_then_by_age,

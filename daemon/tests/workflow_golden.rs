@@ -20,6 +20,7 @@ use flowweaver::workflow::environment::{
     DatabaseFacts, Environment, ModuleFacts, NameCase, WorkflowFacts,
 };
 use flowweaver::workflow::expression::Template;
+use flowweaver::workflow::family::{TaskOutput, output_schema};
 use flowweaver::workflow::grant::{Grants, KvGrant, SecretPiece, SecretText, Signing, SqlMode};
 use flowweaver::workflow::model::{CatchUp, InputSpec, Task, TriggerSpec, Uses};
 use flowweaver::workflow::{Compiled, Workflow, WorkflowSource, compile};
@@ -60,16 +61,28 @@ fn environment() -> Environment {
         };
         (name.parse().unwrap(), facts)
     };
-    let workflow = |(name, inputs): (String, Value)| {
-        let inputs = inputs.as_array().unwrap().iter().map(|input| InputSpec {
+    let workflow = |(name, facts): (String, Value)| {
+        let list = |key: &str| facts[key].as_array().cloned().unwrap_or_default();
+        let inputs = list("inputs").into_iter().map(|input| InputSpec {
             name: input["name"].as_str().unwrap().parse().unwrap(),
             schema: input["schema"].clone(),
             required: input["required"].as_bool().unwrap(),
             default: None,
         });
+        let tasks: Vec<TaskOutput> = list("tasks")
+            .iter()
+            .map(|task| TaskOutput {
+                name: task["name"].as_str().unwrap().parse().unwrap(),
+                output: task["output"].clone(),
+            })
+            .collect();
         let facts = WorkflowFacts {
             version: Digest::of(name.as_bytes()),
             inputs: inputs.collect(),
+            output: output_schema(&tasks),
+            tasks,
+            uses: serde_json::from_value(json!(list("uses"))).unwrap(),
+            height: u32::try_from(facts["height"].as_u64().unwrap_or(0)).unwrap(),
         };
         (name.parse().unwrap(), facts)
     };
@@ -307,8 +320,17 @@ fn dump_starts(w: &mut String, workflow: &Workflow) {
     for trigger in &workflow.triggers {
         match trigger {
             TriggerSpec::Webhook { name } => writeln!(w, "  on webhook {name}").unwrap(),
-            TriggerSpec::Workflow { name, outcome } => {
-                writeln!(w, "  on workflow {name} {outcome:?}").unwrap();
+            TriggerSpec::Workflow(after) => {
+                let (name, ends) = (&after.workflow, &after.ends);
+                write!(w, "  on workflow {name} {ends:?}").unwrap();
+                if let Some(when) = &after.when {
+                    write!(w, " when {when:?}").unwrap();
+                }
+                match after.inputs.literal() {
+                    Some(inputs) if inputs == json!({}) => writeln!(w),
+                    _ => writeln!(w, " with {:?}", after.inputs),
+                }
+                .unwrap();
             }
         }
     }

@@ -202,6 +202,8 @@ async fn publish(store: &Arc<dyn Store>, workflow: &Workflow) -> WorkflowId {
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after: Vec::new(),
         created_at: flowweaver::clock::Clock::now(&SystemClock),
     };
     store.publish(&row).await.unwrap()

@@ -4,6 +4,7 @@
 use flowweaver::clock::Timestamp;
 use flowweaver::id::{AttemptId, DaemonId, Digest, IoId, OrganizationId, RunId, TaskRunId};
 use flowweaver::run::status::{Level, Status, Trigger};
+use flowweaver::store::lineage::Lineage;
 use flowweaver::store::rows::{
     AttemptRow, IoKind, IoRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow, Transition,
     VersionRow,
@@ -27,6 +28,7 @@ fn blank(run_id: RunId, run: RunChange) -> Transition {
         logs: vec![],
         consumed: vec![],
         control: None,
+        ends: false,
     }
 }
 
@@ -41,6 +43,8 @@ pub fn version() -> VersionRow {
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after: Vec::new(),
         created_at: NOW,
     }
 }
@@ -75,6 +79,7 @@ pub async fn start_run(store: &SqliteStore, daemon: DaemonId) -> RunId {
         tolerated_failures: 0,
         failure_code: None,
         failure_message: None,
+        lineage: Lineage::default(),
     };
     let outcome = store
         .commit([blank(run_id, RunChange::Insert(Box::new(row)))].into())

@@ -8,6 +8,7 @@ mod authorize;
 mod dead_letters;
 mod edge;
 mod events;
+mod family;
 mod json;
 mod kv;
 mod local;

@@ -16,7 +16,7 @@ use super::json::OptionalBody;
 use super::problem::ApiError;
 use super::routes::Routes;
 use super::views::{self, Envelope};
-use super::workflows;
+use super::{family, workflows};
 use crate::engine::{Cancelled, RerunError, RerunMode, RerunVersion, VersionError};
 use crate::id::{RunId, TaskName, WorkflowName};
 use crate::run::status::{Status, Trigger};
@@ -57,6 +57,8 @@ pub struct ListQuery {
     workflow: Option<WorkflowName>,
     status: Option<String>,
     trigger: Option<Trigger>,
+    parent: Option<RunId>,
+    root: Option<RunId>,
     cursor: Option<RunId>,
     limit: Option<u32>,
 }
@@ -90,6 +92,8 @@ pub async fn list(
         workflow: query.workflow,
         status,
         trigger: query.trigger,
+        parent: query.parent,
+        root: query.root,
         before: query.cursor,
         limit,
     };
@@ -122,11 +126,9 @@ pub async fn detail(
     let calls = state.store.host_calls(image.run.run_id).await?;
     // Without its version the rows still tell what happened.
     let workflow = state.versions.load(&image.run.version).await.ok();
-    Ok(Envelope::of(views::tree(
-        &image,
-        workflow.as_deref(),
-        &calls,
-    )))
+    let mut view = views::tree(&image, workflow.as_deref(), &calls);
+    family::add(&state, &image.run, &mut view).await?;
+    Ok(Envelope::of(view))
 }
 
 /// Where a page of logs begins.

@@ -88,6 +88,11 @@ pub fn run(row: &RunRow) -> Value {
         "traceId": row.trace_id,
         "rerunOf": row.rerun_of,
         "originRunId": row.origin_run_id,
+        "parentRunId": row.lineage.parent_run_id,
+        "parentTaskRunId": row.lineage.parent_task_run_id,
+        "triggeredBy": row.lineage.triggered_by,
+        "rootRunId": row.lineage.root_run_id,
+        "depth": row.lineage.depth,
         "scheduledAt": row.scheduled_at,
         "createdAt": row.created_at,
         "startedAt": row.started_at,
@@ -113,7 +118,8 @@ pub fn log(row: &LogRow) -> Value {
     })
 }
 
-fn failure(code: Option<&str>, message: Option<&str>) -> Value {
+/// A reason; null when there is none.
+pub fn failure(code: Option<&str>, message: Option<&str>) -> Value {
     code.map_or(
         Value::Null,
         |code| json!({ "code": code, "message": message }),

@@ -461,6 +461,12 @@ pub struct RunsArguments {
     /// Only in these states, separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub status: Vec<Status>,
+    /// Only those that are tasks of this run.
+    #[arg(long)]
+    pub parent: Option<RunId>,
+    /// Only those below this run, which nothing began but a person, a program or a clock.
+    #[arg(long, conflicts_with = "parent")]
+    pub root: Option<RunId>,
     /// At most so many.
     #[arg(long, default_value_t = 20, value_parser = page(crate::api::PAGE_MAX))]
     pub limit: u32,

@@ -36,7 +36,7 @@ pub async fn check(
         }
     };
     let secrets = known_secrets(settings).await;
-    let bench = match Workbench::open(settings, environment, secrets).await {
+    let mut bench = match Workbench::open(settings, environment, secrets).await {
         Ok(bench) => bench,
         Err(error) => return Exit::from(&error).because(error),
     };
@@ -48,8 +48,8 @@ pub async fn check(
     for file in &files {
         match fs::read(file) {
             Ok(bytes) => {
-                let organization = is_of_an_organization(settings, file);
-                found.extend(bench.check(&display(file), &bytes, organization));
+                let folder = folder_of(settings, file);
+                found.extend(bench.check(&display(file), &bytes, folder.as_deref()));
             }
             Err(error) => {
                 unreadable += 1;
@@ -117,15 +117,16 @@ fn files(settings: &Settings, arguments: &CheckArguments) -> std::io::Result<Vec
     Ok(files)
 }
 
-/// Whether a file is in an organization's folder, and not the root's.
-fn is_of_an_organization(settings: &Settings, file: &Path) -> bool {
+/// The organization's folder that a file is in; none for the root's own.
+fn folder_of(settings: &Settings, file: &Path) -> Option<String> {
     let home = fs::canonicalize(&settings.paths.flows).ok();
     let file = fs::canonicalize(file).ok();
-    let above = file
-        .as_deref()
-        .and_then(Path::parent)
-        .and_then(Path::parent);
-    home.is_some() && above == home.as_deref()
+    let folder = file.as_deref().and_then(Path::parent);
+    let above = folder.and_then(Path::parent);
+    if home.is_none() || above != home.as_deref() {
+        return None;
+    }
+    Some(folder?.file_name()?.to_str()?.to_owned())
 }
 
 fn as_json(diagnostic: &Diagnostic) -> Value {

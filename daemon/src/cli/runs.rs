@@ -198,6 +198,7 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
         return Ok(print::value(&view));
     }
     print::line(&print::tree(&view, true));
+    family(&view);
     for row in io.as_array().into_iter().flatten() {
         let data = row.get("data").map(Value::to_string).unwrap_or_default();
         let item = row
@@ -217,6 +218,62 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, CliError> 
     Ok(Exit::Ok)
 }
 
+/// Prints the run above a run, the runs that are its tasks, and what its end started.
+fn family(view: &Value) {
+    let named = |run: &Value| {
+        format!(
+            "{} {} #{}  {}  ({})",
+            print::mark(print::text(run, "status")),
+            print::text(run, "workflow"),
+            run.get("number").unwrap_or(&Value::Null),
+            print::text(run, "status"),
+            print::text(run, "id"),
+        )
+    };
+    for (key, words) in [
+        ("parent", "a task of"),
+        ("triggeredByRun", "started by the end of"),
+    ] {
+        if let Some(run) = view.get(key).filter(|run| run.is_object()) {
+            print::line(&format!("{words}  {}", named(run)));
+        }
+    }
+    for child in view
+        .get("children")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        print::line(&format!("runs  {}", named(child)));
+    }
+    for delivery in view
+        .get("deliveries")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let reason = delivery.get("reason").filter(|reason| reason.is_object());
+        let why = reason.map_or_else(String::new, |reason| {
+            let (code, message) = (print::text(reason, "code"), print::text(reason, "message"));
+            format!("  {code}: {}", shown(message))
+        });
+        let run = match print::text(delivery, "runId") {
+            "" => String::new(),
+            run => format!("  ({run})"),
+        };
+        print::line(&format!(
+            "its end {} {}{run}{why}",
+            match print::text(delivery, "state") {
+                "started" => "started",
+                "pending" => "is to start",
+                "skipped" => "did not start",
+                _ => "could not start",
+            },
+            print::text(delivery, "workflow"),
+        ));
+    }
+}
+
 async fn runs(client: &Client, arguments: &RunsArguments, json: bool) -> Result<Exit, CliError> {
     let mut path = format!("/v0/workflow-runs?limit={}", arguments.limit);
     if let Some(workflow) = &arguments.workflow {
@@ -231,6 +288,11 @@ async fn runs(client: &Client, arguments: &RunsArguments, json: bool) -> Result<
             .collect();
         path.push_str("&status=");
         path.push_str(&words.join(","));
+    }
+    for (name, run) in [("parent", arguments.parent), ("root", arguments.root)] {
+        if let Some(run) = run {
+            path.push_str(&format!("&{name}={run}"));
+        }
     }
     let page = client.get(&path).await?;
     if json {

@@ -1,6 +1,7 @@
 //! Compiling files without a daemon: modules are prepared, nothing is published or run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{StartError, wiring};
@@ -8,10 +9,10 @@ use crate::broker::secret::Secrets;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::id::{ModuleName, OrganizationId, SecretName};
+use crate::id::{ModuleName, OrganizationId, SecretName, WorkflowName};
 use crate::reload::{self, Found};
 use crate::store::{self, Durability};
-use crate::workflow::environment::{Environment, ModuleFacts};
+use crate::workflow::environment::{Environment, ModuleFacts, WorkflowFacts};
 use crate::workflow::{self, WorkflowSource};
 
 /// What `check` compiles against.
@@ -21,6 +22,9 @@ pub struct Workbench {
     refused: Vec<String>,
     /// None: not all of them can be known here.
     secrets: Option<BTreeSet<SecretName>>,
+    /// Those of the flows folder (by an empty name), of each organization's, and of the files that were checked, as far
+    /// as they compile.
+    workflows: BTreeMap<String, BTreeMap<WorkflowName, WorkflowFacts>>,
 }
 
 impl Workbench {
@@ -66,6 +70,7 @@ impl Workbench {
             modules: BTreeMap::new(),
             refused: Vec::new(),
             secrets: names,
+            workflows: BTreeMap::new(),
         };
         let tasks = settings.paths.tasks.as_path();
         let unreadable = |cause| StartError::State {
@@ -93,7 +98,31 @@ impl Workbench {
                 Err(why) => bench.refused.push(format!("tasks/{file} {why}")),
             }
         }
+        bench.look_around();
         Ok(bench)
+    }
+
+    /// Compiles the files of the folders for what they are to each other.
+    fn look_around(&mut self) {
+        let home = self.settings.paths.flows.clone();
+        // A folder that cannot be read has no workflows; whoever checks its files is told.
+        let folders = reload::folders(&home).unwrap_or_default();
+        self.look_into(&home, None);
+        for folder in folders {
+            self.look_into(&home.join(&folder), Some(&folder));
+        }
+    }
+
+    fn look_into(&mut self, path: &Path, folder: Option<&str>) {
+        let found = reload::folder(path, "toml").unwrap_or_default();
+        let sources = found.keys().filter_map(|name| {
+            let bytes = std::fs::read(path.join(name)).ok()?;
+            let source = WorkflowSource::from_bytes(name.as_str(), &bytes).ok()?;
+            Some((source.clone(), source))
+        });
+        for source in reload::sorted(sources.collect()) {
+            self.compile(&source, folder);
+        }
     }
 
     /// Modules that the daemon would refuse, and why.
@@ -101,20 +130,25 @@ impl Workbench {
         &self.refused
     }
 
-    /// Compiles one file as the daemon would; in an organization's folder, without what is the root's alone, and
+    /// Compiles one file as the daemon would; in an organization's `folder`, without what is the root's alone, and
     /// without missing any secret: its own are known to a daemon only.
-    pub fn check(&self, file: &str, bytes: &[u8], organization: bool) -> Vec<Diagnostic> {
-        let source = match WorkflowSource::from_bytes(file, bytes) {
-            Ok(source) => source,
-            Err(diagnostic) => return vec![*diagnostic],
-        };
-        let overrides = workflow::name_of(&source)
+    pub fn check(&mut self, file: &str, bytes: &[u8], folder: Option<&str>) -> Vec<Diagnostic> {
+        match WorkflowSource::from_bytes(file, bytes) {
+            Ok(source) => self.compile(&source, folder),
+            Err(diagnostic) => vec![*diagnostic],
+        }
+    }
+
+    fn compile(&mut self, source: &WorkflowSource, folder: Option<&str>) -> Vec<Diagnostic> {
+        let organization = folder.is_some();
+        let overrides = workflow::name_of(source)
             .filter(|_| !organization)
             .and_then(|name| self.settings.workflows.get(&name));
         let (databases, secrets) = match organization {
             true => (BTreeMap::new(), None),
             false => (wiring::databases(&self.settings), self.secrets.clone()),
         };
+        let folder = folder.unwrap_or_default().to_owned();
         let environment = Environment {
             organization: OrganizationId::ROOT,
             modules: self.modules.clone(),
@@ -124,10 +158,15 @@ impl Workbench {
             ceilings: wiring::ceilings(&self.settings),
             databases: Some(databases),
             secrets,
-            workflows: BTreeMap::new(),
+            workflows: self.workflows.get(&folder).cloned().unwrap_or_default(),
         };
-        match reload::compile(&source, &environment) {
-            Ok((_, warnings)) => warnings,
+        match reload::compile(source, &environment) {
+            Ok((workflow, warnings)) => {
+                let facts = WorkflowFacts::of(&workflow);
+                let known = self.workflows.entry(folder).or_default();
+                known.insert(workflow.name, facts);
+                warnings
+            }
             Err(diagnostics) => diagnostics,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ActiveRun;
@@ -19,7 +20,7 @@ use crate::run::state::{Records, RunState, UnitRecord};
 use crate::run::status::Status;
 use crate::store::control::Lane;
 use crate::store::rows::RunRow;
-use crate::workflow::model::Workflow;
+use crate::workflow::model::{Uses, Workflow};
 
 /// A workflow with what is derived from it once a version.
 pub(super) struct Compiled {
@@ -49,6 +50,18 @@ pub(super) struct Live {
     pub journal: Arc<Journal>,
     /// Set when it was stopped so that the engine can leave.
     pub released: bool,
+    /// Of one that waits for another run: ends the wait, and nothing else.
+    pub wait: Option<AbortHandle>,
+}
+
+impl Live {
+    /// It is somebody else's now: a guest stops, and a wait ends without a trace.
+    pub(super) fn abandon(&self) {
+        match &self.wait {
+            Some(wait) => wait.abort(),
+            None => self.cancel.cancel(),
+        }
+    }
 }
 
 /// An attempt whose row is about to be durable.
@@ -181,6 +194,17 @@ impl Active {
 
     pub(super) fn graph(&self) -> &Arc<Graph> {
         &self.compiled.graph
+    }
+
+    /// Whether it waits for a run that it has begun.
+    pub(super) fn waits(&self) -> bool {
+        self.live.values().any(|live| live.wait.is_some())
+    }
+
+    /// Whether this unit runs another workflow.
+    pub(super) fn is_wait(&self, unit: Unit) -> bool {
+        let task = self.graph().workflow().task(unit.task);
+        matches!(task.uses, Uses::Workflow { .. })
     }
 
     pub(super) fn is_idle(&self) -> bool {

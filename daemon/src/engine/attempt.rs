@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::active::{Active, Live, Start};
@@ -14,7 +15,7 @@ use super::handle::Shared;
 use super::intake::Intake;
 use crate::broker::identity::AttemptIdentity;
 use crate::broker::journal::Journal;
-use crate::id::{AttemptId, RunId};
+use crate::id::{AttemptId, RunId, TaskRunId};
 use crate::run::event::Unit;
 use crate::run::failure::Failure;
 use crate::run::key::idempotency_key;
@@ -34,11 +35,12 @@ pub(super) fn begin(
     let task = active.graph().workflow().task(start.unit.task);
     let identity = Arc::new(identity(active, start));
     let run = active.id();
-    let live = Live {
+    let mut live = Live {
         attempt: start.attempt,
         cancel: cancel.clone(),
         journal: Arc::clone(&journal),
         released: false,
+        wait: None,
     };
     let slot = match &task.uses {
         Uses::Module { digest, .. } => {
@@ -58,17 +60,27 @@ pub(super) fn begin(
             true
         }
         Uses::Workflow { name, version } => {
+            let entry = active.book.units.get(&start.unit);
+            let row = entry.and_then(|entry| entry.attempt.as_deref());
+            let began = row.map_or_else(|| shared.clock.now(), |row| row.started_at);
             let child = Child {
                 shared: Arc::clone(shared),
                 name: name.clone(),
                 version: *version,
-                identity,
+                parent: active.row.clone(),
+                job: identity.job.clone(),
+                task: identity.task.clone(),
+                item: start.unit.item,
+                task_run: row.map_or_else(TaskRunId::generate, |row| row.task_run_id),
                 // A child that failed stays failed: the next attempt after a failure is another.
                 round: active.state.unit(start.unit).record().failures,
                 input: Arc::clone(&start.input),
+                deadline: began.after(task.limits.timeout),
+                output_max: task.limits.output_bytes,
                 cancel,
             };
-            watch(shared, run, start, child::run(child));
+            let wait = watch(shared, run, start, child::run(child));
+            live.wait = Some(wait);
             false
         }
     };
@@ -81,14 +93,15 @@ fn watch(
     run: RunId,
     start: &Start,
     child: impl Future<Output = AttemptReport> + Send + 'static,
-) {
+) -> AbortHandle {
     let intake = shared.intake.clone();
     let (unit, attempt) = (start.unit, start.attempt);
-    shared.runtime.spawn(async move {
+    let task = shared.runtime.spawn(async move {
         let report = AssertUnwindSafe(child).catch_unwind().await;
         let report = report.unwrap_or_else(|_| ended_with(host_panicked()));
         tell(&intake, run, unit, attempt, report, false);
     });
+    task.abort_handle()
 }
 
 fn tell(

@@ -65,7 +65,8 @@ impl Conductor {
     /// How many more runs may come into memory.
     pub(super) fn room(&self) -> usize {
         let many = self.runs.len() + self.arriving.len();
-        self.settings.active_runs.saturating_sub(many)
+        let going = many.saturating_sub(self.parents.len());
+        self.settings.active_runs.saturating_sub(going)
     }
 
     /// Whether a new run may begin at once: not while others are known to wait for their claim.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::active::{Flight, Phase, Start};
+use super::active::{Flight, Live, Phase, Start};
 use super::attempt::{self, ended_with};
 use super::conductor::{Arrival, Conductor};
 use super::intake::Loaded;
@@ -160,7 +160,13 @@ impl Conductor {
             let Some(active) = self.runs.get_mut(&run) else {
                 return;
             };
-            if active.is_stopping() || cut {
+            let wait = active.is_wait(start.unit);
+            if wait && self.leaving.is_some() {
+                // It is recorded as running, and the next owner waits.
+                self.taken = self.taken.saturating_sub(1);
+                continue;
+            }
+            if !wait && (active.is_stopping() || cut) {
                 self.taken = self.taken.saturating_sub(1);
                 active.inbox.push(Happening::Ended {
                     unit: start.unit,
@@ -173,9 +179,18 @@ impl Conductor {
                 continue;
             }
             let (live, slot) = attempt::begin(&self.shared, &self.invoke, active, &start);
+            if active.is_stopping() {
+                // A wait has to see to it that its run is stopped, too.
+                live.cancel.cancel();
+            }
             active.live.insert(start.unit, live);
-            self.taken -= usize::from(!slot);
-            self.flush_at.get_or_insert(now.after(self.settings.flush));
+            if slot {
+                self.flush_at.get_or_insert(now.after(self.settings.flush));
+            } else {
+                self.taken = self.taken.saturating_sub(1);
+                self.parents.insert(run);
+                self.claim(false);
+            }
         }
     }
 
@@ -381,7 +396,7 @@ impl Conductor {
             return;
         };
         tracing::warn!(%run, "another daemon owns the run now");
-        active.live.values().for_each(|live| live.cancel.cancel());
+        active.live.values().for_each(Live::abandon);
         // Dropping the waiters' senders makes them look in the store.
         self.waiters.remove(&run);
     }
@@ -440,6 +455,7 @@ impl Conductor {
         });
         let reason = Reason::new(code, why);
         self.outbox.push_back(Transition {
+            ends: true,
             control: Some(letters::of_condemned(&row, &reason, now)),
             ..Transition::of_run(run, row.lease_epoch, revision, failed)
         });

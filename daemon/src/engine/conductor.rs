@@ -2,10 +2,10 @@
 //! the store or a guest; it takes messages in bursts, lets the runs that they concern make a step,
 //! and hands what they want written to the store, as many batches at once as that takes.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -78,6 +78,8 @@ pub(super) struct Conductor {
     pub hungry: VecDeque<RunId>,
     /// Runs that have something to take in.
     pub dirty: VecDeque<RunId>,
+    /// Runs that wait for runs they have begun; these count as going, not they.
+    pub parents: HashSet<RunId>,
     pub wakes: BTreeSet<(Timestamp, RunId)>,
     pub compiled: HashMap<Digest, Arc<Compiled>>,
     /// Whether the store knows this daemon, so that it may own runs.
@@ -124,6 +126,7 @@ pub(super) fn new(
         intake,
         triggers,
         waiting_triggers: AtomicUsize::new(0),
+        identities: Mutex::default(),
         waiting_bytes: AtomicUsize::new(0),
         events: broadcast::Sender::new(EVENTS_KEPT),
         elsewhere: broadcast::Sender::new(EVENTS_KEPT),
@@ -146,6 +149,7 @@ pub(super) fn new(
         taken: 0,
         hungry: VecDeque::new(),
         dirty: VecDeque::new(),
+        parents: HashSet::new(),
         wakes: BTreeSet::new(),
         compiled: HashMap::new(),
         alive: false,
@@ -163,6 +167,10 @@ pub(super) fn new(
         store_health: Ok(()),
         health,
     };
+    if conductor.settings.active_runs > 0 {
+        let deliver = super::deliver::run(Arc::clone(&shared));
+        shared.runtime.spawn(deliver);
+    }
     news::hear(&shared);
     (
         EngineHandle::new(shared),
@@ -260,7 +268,7 @@ impl Conductor {
 
     fn admit(&mut self, admission: Admission) {
         let Admission {
-            run: admission,
+            run: mut admission,
             answer,
         } = admission;
         if self.leaving.is_some() {
@@ -280,8 +288,10 @@ impl Conductor {
         }
         let compiled = self.compile(&admission.workflow);
         let now = self.now();
+        let called_off = admission.called_off.take();
         let limited = admission.workflow.concurrency.is_some();
-        let room = !limited && self.may_overtake() && self.room() > 0;
+        // What ends with its insert needs neither room nor turn.
+        let room = called_off.is_some() || (!limited && self.may_overtake() && self.room() > 0);
         if !room && self.is_backlog_full(&admission) {
             let _ = answer.send(Err(TriggerError::QueueFull));
             return;
@@ -289,6 +299,9 @@ impl Conductor {
         self.answers.insert(run, answer);
         let owner = room.then_some(self.daemon);
         let mut active = Active::admit(admission, compiled, owner, now);
+        if let Some(reason) = called_off {
+            active.inbox.push(Happening::Cancel { reason });
+        }
         if room {
             self.runs.insert(run, active);
             self.dirty.push_back(run);
@@ -404,6 +417,7 @@ impl Conductor {
     /// Takes a run out of memory with everything that points to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<Active> {
         let active = self.runs.remove(&run)?;
+        self.parents.remove(&run);
         self.taken = self.taken.saturating_sub(active.credit);
         if let Some(wake) = active.wake {
             self.wakes.remove(&(wake, run));
@@ -482,7 +496,7 @@ impl Conductor {
     fn flush_journals(&mut self, now: Timestamp) {
         let mut any = false;
         for (run, active) in &mut self.runs {
-            any |= !active.live.is_empty();
+            any |= active.live.values().any(|live| live.wait.is_none());
             // What is reported during a commit waits for the next flush.
             if !active.is_idle() {
                 continue;

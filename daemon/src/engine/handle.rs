@@ -1,19 +1,20 @@
 //! What upper layers call. Every method may be called from anywhere and dropped at any time.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::intake::{Admission, Intake, NewRun};
+use super::intake::{Admission, Answer, Intake, NewRun};
 use super::{
     Accepted, ActiveRun, Cancelled, Drained, EngineEvent, Health, RerunError, RerunMode,
     RerunVersion, TriggerError, TriggerRequest, Versions, WaitError,
 };
 use crate::clock::Clock;
-use crate::id::{CommandId, DaemonId, OrganizationId, RunId};
+use crate::id::{CommandId, DaemonId, OrganizationId, RunId, WorkflowId, WorkflowName};
 use crate::run::key::redrive_key;
 use crate::run::status::Status;
 use crate::store::rows::{CommandKind, CommandRow};
@@ -65,6 +66,8 @@ pub(super) struct Shared {
     pub intake: mpsc::UnboundedSender<Intake>,
     pub triggers: mpsc::Sender<Admission>,
     pub waiting_triggers: AtomicUsize,
+    /// Which workflow a name is: that never changes.
+    pub identities: Mutex<HashMap<(OrganizationId, WorkflowName), WorkflowId>>,
     pub waiting_bytes: AtomicUsize,
     pub events: broadcast::Sender<EngineEvent>,
     /// Runs that ended at another owner, as far as that was told.
@@ -74,6 +77,32 @@ pub(super) struct Shared {
     pub health: watch::Receiver<Health>,
     /// Where everything runs that the conductor does not do itself.
     pub runtime: Handle,
+}
+
+impl Shared {
+    /// The workflow of this name, also if it has been removed.
+    pub(super) async fn workflow_id(
+        &self,
+        organization: OrganizationId,
+        name: &WorkflowName,
+    ) -> Result<Option<WorkflowId>, StoreError> {
+        let wanted = (organization, name.clone());
+        let known = || {
+            self.identities
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(id) = known().get(&wanted) {
+            return Ok(Some(*id));
+        }
+        let rows = self.store.workflows().await?;
+        let mut known = known();
+        known.extend(
+            rows.into_iter()
+                .map(|row| ((row.organization_id, row.name), row.workflow_id)),
+        );
+        Ok(known.get(&wanted).copied())
+    }
 }
 
 impl EngineHandle {
@@ -110,17 +139,27 @@ impl EngineHandle {
         outcome
     }
 
+    /// Accepts a run like [`EngineHandle::trigger`], but waits where the queue is full.
+    pub(super) async fn admit_in_turn(
+        &self,
+        (admission, answer): (Admission, Answer),
+    ) -> Result<Accepted, TriggerError> {
+        let sent = self.0.triggers.send(admission).await;
+        sent.map_err(|_| TriggerError::Stopping)?;
+        answer.await.unwrap_or(Err(TriggerError::Stopping))
+    }
+
     /// Orders a run's owner to stop it. Durable when it returns; a guest of this engine is told at
     /// once.
     pub async fn cancel(&self, run: RunId, reason: &str) -> Result<Cancelled, StoreError> {
         let organization_id = match self.organization_of(run).await {
             Some(organization) => organization,
-            None => match self.0.store.load_run(run).await? {
+            None => match self.0.store.run(run).await? {
                 None => return Ok(Cancelled::NotFound),
-                Some(image) if image.run.status.is_final() => {
-                    return Ok(Cancelled::AlreadyFinal(image.run.status));
+                Some(row) if row.status.is_final() => {
+                    return Ok(Cancelled::AlreadyFinal(row.status));
                 }
-                Some(image) => image.run.organization_id,
+                Some(row) => row.organization_id,
             },
         };
         let command = CommandRow {
@@ -196,9 +235,9 @@ impl EngineHandle {
                 Err(_) if self.0.intake.is_closed() => return Err(WaitError::Stopping),
                 Ok(None) | Err(_) => {}
             }
-            match self.0.store.load_run(run).await? {
+            match self.0.store.run(run).await? {
                 None => return Err(WaitError::NotFound(run)),
-                Some(image) if image.run.status.is_final() => return Ok(image.run.status),
+                Some(row) if row.status.is_final() => return Ok(row.status),
                 Some(_) => {}
             }
             if let Some(status) = self.finish_of(run, &mut events, &mut elsewhere).await {

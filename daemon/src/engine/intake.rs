@@ -12,6 +12,7 @@ use crate::id::{AttemptId, OrganizationId, RunId};
 use crate::run::event::Unit;
 use crate::run::status::Status;
 use crate::sandbox::invoke::AttemptReport;
+use crate::store::lineage::Lineage;
 use crate::store::rows::{ClaimedRun, CommandRow, RunImage, RunRow};
 use crate::store::{CommitOutcome, StoreError};
 use crate::workflow::model::Workflow;
@@ -97,6 +98,8 @@ pub(super) struct NewRun {
     pub config: Value,
     /// What a rerun takes over.
     pub links: Vec<(Unit, Output)>,
+    /// Why it is stopped before it begins, if it is.
+    pub called_off: Option<String>,
 }
 
 pub(super) type Answer = oneshot::Receiver<Result<Accepted, TriggerError>>;
@@ -132,6 +135,7 @@ impl Admission {
             tolerated_failures: 0,
             failure_code: None,
             failure_message: None,
+            lineage: Lineage::default(),
         };
         let run = NewRun {
             row,
@@ -139,6 +143,7 @@ impl Admission {
             inputs: request.inputs,
             config: request.config,
             links: Vec::new(),
+            called_off: None,
         };
         (Self { run, answer }, receiver)
     }

@@ -85,6 +85,9 @@ impl Conductor {
             return;
         }
         let live = live.remove();
+        if live.wait.is_some() && !active.waits() {
+            self.parents.remove(&run);
+        }
         active.inbox.push(Happening::Ended {
             unit,
             attempt,
@@ -203,7 +206,16 @@ impl Conductor {
         // Slots that were given and not used would begin new attempts.
         for active in self.runs.values_mut() {
             self.taken -= std::mem::take(&mut active.credit);
+            // Nothing is lost with a wait: the next owner goes on with it.
+            active.live.retain(|_, live| match &live.wait {
+                Some(wait) => {
+                    wait.abort();
+                    false
+                }
+                None => true,
+            });
         }
+        self.parents.clear();
         self.hungry.clear();
         self.cut_at_deadline(self.now());
     }

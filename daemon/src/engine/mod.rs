@@ -10,7 +10,8 @@
 //! * `writer`: commits a batch; what arrives during a commit forms the next batch;
 //! * `news`: what other daemons on the store tell;
 //! * `errand`: calls to the store that the conductor must not wait for;
-//! * `attempt`, `child`: a guest under way, or another workflow in its place.
+//! * `attempt`, `child`: a guest under way, or another workflow in its place;
+//! * `deliver`: starts workflows after the ends of others.
 //!
 //! **The protocol.** An event of a run changes its state in memory, which is from then on a draft,
 //! and becomes one transition. Until the store says `Committed`, nothing of it is visible: no guest
@@ -28,6 +29,7 @@ mod book;
 mod child;
 mod commits;
 mod conductor;
+mod deliver;
 mod errand;
 mod handle;
 mod history;
@@ -50,11 +52,17 @@ mod testing_schedules;
 #[cfg(test)]
 mod testing_store;
 #[cfg(test)]
+mod testing_tables;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_after;
 #[cfg(test)]
 mod tests_again;
 #[cfg(test)]
 mod tests_control;
+#[cfg(test)]
+mod tests_family;
 #[cfg(test)]
 mod tests_fault;
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Active {
 
     /// Settles what became of the attempts that are recorded as running. If the run never left this
     /// memory (`mine`), those of this daemon and epoch whose guest neither runs nor has ended never
-    /// began: they begin now. All others died with their daemon.
+    /// began: they begin now. Waits for other runs go on, whoever began them. All others died with their daemon.
     pub(super) fn adopt(&mut self, mine: Option<DaemonId>) -> Vec<Start> {
         let ended: HashSet<AttemptId> = self
             .inbox
@@ -69,8 +69,10 @@ impl Active {
                         .live
                         .get(&unit)
                         .is_some_and(|live| live.attempt == row.attempt_id) => {}
+                // A wait does not die with the daemon that waited.
                 (Some(row), Some(input))
-                    if Some(row.daemon_id) == mine && row.lease_epoch == self.epoch =>
+                    if self.is_wait(unit)
+                        || (Some(row.daemon_id) == mine && row.lease_epoch == self.epoch) =>
                 {
                     starts.push(Start {
                         unit,

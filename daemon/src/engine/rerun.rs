@@ -15,6 +15,7 @@ use crate::run::event::Unit;
 use crate::run::graph::Graph;
 use crate::run::rerun::{self, Earlier, From};
 use crate::run::status::{Status, Trigger};
+use crate::store::lineage::Lineage;
 use crate::store::rows::{RunImage, RunRow};
 use crate::workflow::model::Workflow;
 
@@ -67,6 +68,8 @@ pub(super) fn admission(
         tolerated_failures: 0,
         failure_code: None,
         failure_message: None,
+        // Nobody waits for it but who asked for it.
+        lineage: Lineage::default(),
         ..earlier
     };
     let run = NewRun {
@@ -75,6 +78,7 @@ pub(super) fn admission(
         inputs,
         config,
         links,
+        called_off: None,
     };
     Ok((Admission { run, answer }, receiver))
 }

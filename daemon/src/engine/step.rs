@@ -367,6 +367,7 @@ impl Active {
             } else {
                 Vec::new()
             },
+            ends: is_final,
             control: self.control(insert, now),
         }
     }

@@ -18,7 +18,9 @@ use crate::run::failure::Failure;
 use crate::run::status::{Status, Trigger};
 use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
 use crate::store::Store;
-use crate::workflow::model::Workflow;
+use crate::store::lineage::EndOf;
+use crate::store::rows::WorkflowRow;
+use crate::workflow::model::{End, Workflow};
 
 /// A guest that waits for the test to say how it ends.
 pub struct Guest {
@@ -211,6 +213,37 @@ impl World {
     }
 }
 
+/// Makes workflows known to the store, each by its active version.
+pub fn publish(store: &FakeStore, workflows: &[Arc<Workflow>]) {
+    for workflow in workflows {
+        let workflow_id = WorkflowId::generate();
+        let mut tables = store.tables();
+        tables.workflows.push(WorkflowRow {
+            workflow_id,
+            organization_id: OrganizationId::ROOT,
+            name: workflow.name.clone(),
+            active_version: Some(workflow.version),
+        });
+        for after in workflow.starts_after() {
+            for end in &after.ends {
+                let status = match end {
+                    End::Succeeded => Status::Succeeded,
+                    End::Failed => Status::Failed,
+                    End::Cancelled => Status::Cancelled,
+                };
+                let end = EndOf {
+                    workflow: after.workflow.clone(),
+                    status,
+                };
+                // As a real store has it: each end once.
+                if !tables.triggers.contains(&(workflow_id, end.clone())) {
+                    tables.triggers.push((workflow_id, end));
+                }
+            }
+        }
+    }
+}
+
 pub fn request(workflow: &Arc<Workflow>) -> TriggerRequest {
     TriggerRequest {
         workflow: Arc::clone(workflow),
@@ -236,7 +269,7 @@ pub fn launch(
     launch_with(store, versions(workflow, &[]), settings, script, clock)
 }
 
-fn launch_with(
+pub fn launch_with(
     store: &Arc<FakeStore>,
     versions: Versions,
     settings: Settings,

@@ -14,6 +14,7 @@ use crate::id::{
     WorkflowId, WorkflowName,
 };
 use crate::run::status::Status;
+use crate::store::lineage::{DeliveryId, DeliveryRow, EndOf};
 use crate::store::rows::*;
 use crate::store::{
     CommitOutcome, Duty, Expect, KvSpace, KvUsage, KvWrite, KvWritten, LEASE, StateStore, Store,
@@ -49,12 +50,15 @@ pub struct Tables {
     pub orders: Vec<CommandRow>,
     pub turns: Turns,
     pub workflows: Vec<WorkflowRow>,
-    daemons: HashMap<DaemonId, Sign>,
+    /// Who starts after which end.
+    pub triggers: Vec<(WorkflowId, EndOf)>,
+    pub deliveries: BTreeMap<DeliveryId, DeliveryRow>,
+    pub(super) daemons: HashMap<DaemonId, Sign>,
     pub commits: usize,
     /// Signs of life that were taken.
     pub beats: usize,
     pub largest_batch: usize,
-    faults: HashMap<usize, Fault>,
+    pub(super) faults: HashMap<usize, Fault>,
     pub down: bool,
     /// Lets anybody write at any time, as a store without a fence would.
     pub lax: bool,
@@ -63,7 +67,7 @@ pub struct Tables {
 }
 
 /// What is known of a daemon.
-struct Sign {
+pub(super) struct Sign {
     instance: String,
     gone: bool,
     seen: Timestamp,
@@ -158,108 +162,12 @@ impl FakeStore {
             .map_or(Timestamp::from_micros(0), Clock::now)
     }
 
-    fn up(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
+    pub(super) fn up(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
         let tables = self.tables();
         if tables.down {
             return Err(StoreError::Unavailable("it is down".into()));
         }
         Ok(tables)
-    }
-}
-
-impl Tables {
-    fn write(&mut self, t: &Transition) -> CommitOutcome {
-        match &t.run {
-            RunChange::Insert(row) => {
-                if self.runs.contains_key(&t.run_id) {
-                    return CommitOutcome::Conflict;
-                }
-                if let Some(owner) = row.owner {
-                    assert!(
-                        self.daemons.contains_key(&owner),
-                        "an owner without a sign of life"
-                    );
-                }
-                let mut others = self.runs.values();
-                let same = others.find(|r| {
-                    r.idempotency_key.is_some() && r.idempotency_key == row.idempotency_key
-                });
-                if let Some(same) = same {
-                    return CommitOutcome::Duplicate(same.run_id);
-                }
-                let number = self.runs.len() as i64 + 1;
-                let row = RunRow {
-                    number,
-                    revision: 1,
-                    ..(**row).clone()
-                };
-                self.runs.insert(t.run_id, row);
-            }
-            RunChange::Update(update) => {
-                if let Some(stopped) = self.update(t, update) {
-                    return stopped;
-                }
-            }
-        }
-        self.jobs
-            .extend(t.jobs.iter().map(|row| (row.job_run_id, row.clone())));
-        for row in &t.tasks {
-            let before = self.tasks.insert(row.task_run_id, row.clone());
-            if !self.lax
-                && let Some(before) = before.and_then(|before| before.output_io_id)
-            {
-                assert_eq!(
-                    row.output_io_id,
-                    Some(before),
-                    "a second output was recorded"
-                );
-            }
-        }
-        self.attempts
-            .extend(t.attempts.iter().map(|row| (row.attempt_id, row.clone())));
-        self.io
-            .extend(t.io.iter().map(|row| (row.io_id, row.clone())));
-        self.calls.extend(t.host_calls.iter().cloned());
-        self.logs
-            .extend(t.logs.iter().map(|log| (t.run_id, log.clone())));
-        self.orders
-            .retain(|order| !t.consumed.contains(&order.command_id));
-        if let Some(control) = &t.control {
-            self.control(t.run_id, control);
-        }
-        CommitOutcome::Committed
-    }
-
-    fn update(&mut self, t: &Transition, update: &RunUpdate) -> Option<CommitOutcome> {
-        let Some(row) = self.runs.get_mut(&t.run_id) else {
-            return Some(CommitOutcome::Conflict);
-        };
-        if row.lease_epoch != t.lease_epoch {
-            self.fenced += 1;
-            if !self.lax {
-                return Some(CommitOutcome::Fenced);
-            }
-        }
-        if row.revision != t.expected_revision && !self.lax {
-            return Some(CommitOutcome::Conflict);
-        }
-        row.revision += 1;
-        row.status = update.status;
-        row.started_at = update.started_at;
-        row.finished_at = update.finished_at;
-        row.tolerated_failures = update.tolerated_failures;
-        row.failure_code = update.failure_code.clone();
-        row.failure_message = update.failure_message.clone();
-        None
-    }
-
-    fn write_all(&mut self, batch: &[Transition], reject: bool) -> Vec<CommitOutcome> {
-        self.largest_batch = self.largest_batch.max(batch.len());
-        let write = |t: &Transition| match (&t.run, reject) {
-            (RunChange::Update(_), true) => CommitOutcome::Rejected("bad data".into()),
-            _ => self.write(t),
-        };
-        batch.iter().map(write).collect()
     }
 }
 
@@ -459,8 +367,17 @@ impl Store for FakeStore {
     async fn module_bytes(&self, _: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         Err(unused())
     }
-    async fn runs(&self, _: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
-        Err(unused())
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        let tables = self.up()?;
+        let wanted = |run: &&RunRow| {
+            filter
+                .root
+                .is_none_or(|root| run.lineage.root_run_id == Some(root))
+                && (filter.workflow.as_ref()).is_none_or(|name| *name == run.workflow_name)
+                && filter.trigger.is_none_or(|trigger| trigger == run.trigger)
+        };
+        let runs = tables.runs.values().rev().filter(wanted);
+        Ok(runs.take(filter.limit as usize).cloned().collect())
     }
     async fn logs(&self, _: Option<RunId>, _: i64, _: u32) -> Result<Vec<LogRow>, StoreError> {
         Err(unused())

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Cancelled;
-use super::testing::{FakeStore, Guest, World, settings};
-use crate::id::{Digest, OrganizationId, WorkflowId};
+use super::testing::{FakeStore, Guest, World, publish, settings};
+use crate::id::Digest;
 use crate::run::status::{Status, Trigger};
-use crate::store::rows::WorkflowRow;
 use crate::workflow::environment::{Environment, ModuleDescription, ModuleFacts, WorkflowFacts};
 use crate::workflow::{Workflow, WorkflowSource, compile};
 
-fn workflow(text: &str, children: &[&Workflow]) -> Arc<Workflow> {
+pub(super) fn workflow(text: &str, children: &[&Workflow]) -> Arc<Workflow> {
     let anything = ModuleFacts {
         digest: Digest::of(b"module"),
         description: ModuleDescription {
@@ -30,13 +29,7 @@ fn workflow(text: &str, children: &[&Workflow]) -> Arc<Workflow> {
         modules: [("work".parse().unwrap(), anything)].into(),
         workflows: children
             .iter()
-            .map(|child| {
-                let facts = WorkflowFacts {
-                    version: child.version,
-                    inputs: Vec::new(),
-                };
-                (child.name.clone(), facts)
-            })
+            .map(|child| (child.name.clone(), WorkflowFacts::of(child)))
             .collect(),
         ..Environment::default()
     };
@@ -49,7 +42,7 @@ fn workflow(text: &str, children: &[&Workflow]) -> Arc<Workflow> {
     Arc::new(compiled.workflow.unwrap_or_else(|| panic!("{remarks:#?}")))
 }
 
-fn input(guest: &Guest) -> Value {
+pub(super) fn input(guest: &Guest) -> Value {
     serde_json::from_str(&guest.invocation.input).unwrap()
 }
 
@@ -210,12 +203,7 @@ fn family() -> World {
     let child = workflow(CHILD, &[]);
     let parent = workflow(PARENT, &[&child]);
     let store = FakeStore::new();
-    store.tables().workflows.push(WorkflowRow {
-        workflow_id: WorkflowId::generate(),
-        organization_id: OrganizationId::ROOT,
-        name: child.name.clone(),
-        active_version: Some(child.version),
-    });
+    publish(&store, &[Arc::clone(&child)]);
     // One slot: a parent that waits must not keep it from its child.
     let one = super::Settings {
         slots: 1,

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::Reload;
 use super::files::FlowFile;
 use super::modules::module_name;
+use super::order;
 use super::scan::{self, Found, ReadError};
 use super::watch;
 use crate::catalog::{Catalog, ProblemKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::id::{Digest, ModuleName, OrganizationId, WorkflowName};
 use crate::workflow::environment::{Environment, WorkflowFacts};
-use crate::workflow::model::{Uses, Workflow};
+use crate::workflow::family::DEPTH_MAX;
+use crate::workflow::model::{TriggerSpec, Workflow};
 use crate::workflow::{self, Compiled, SOURCE_MAX, WorkflowSource};
 
 /// A little more than the compiler takes, so that the compiler says what is wrong with the file.
@@ -110,12 +112,7 @@ impl Reload {
 
     /// The version that is live from a file.
     pub(super) fn live_version(&self, name: &str) -> Option<Digest> {
-        let file = self.flows.get(name)?;
-        let workflow = file.live.clone()?;
-        self.draft
-            .workflows
-            .get(&(file.organization, workflow))
-            .map(|live| live.workflow.version)
+        Some(self.live_workflow(name)?.version)
     }
 
     /// Files whose compilation may end otherwise now that this module is another one: those that
@@ -136,11 +133,24 @@ impl Reload {
         }
     }
 
-    /// Files that did not go live may do so now that a name is free.
-    pub(super) fn mark_broken_stale(&mut self) {
+    /// Files whose compilation may end otherwise now that these workflows are others, or gone: those whose tasks run one
+    /// of them, those that start after one, and those that did not compile.
+    pub(super) fn mark_referrers_stale(
+        &mut self,
+        workflows: &BTreeMap<OrganizationId, BTreeSet<WorkflowName>>,
+    ) {
         for (name, file) in &mut self.flows {
+            let live = file
+                .live
+                .as_ref()
+                .and_then(|live| self.draft.workflows.get(&(file.organization, live.clone())));
             let path = format!("flows/{name}");
-            file.stale |= file.bytes.is_some() && self.draft.problems.contains_key(path.as_str());
+            let broken = self.draft.problems.contains_key(path.as_str());
+            let theirs = workflows.get(&file.organization);
+            let refers = live
+                .zip(theirs)
+                .is_some_and(|(live, theirs)| live.workflow.refers_to(theirs));
+            file.stale |= file.bytes.is_some() && (broken || refers);
         }
     }
 
@@ -153,22 +163,54 @@ impl Reload {
             file.digest.is_some() && file.digest != file.facts.as_ref().map(|facts| facts.digest)
         });
         let mut changed = false;
-        let stale: Vec<String> = self
-            .flows
-            .iter()
-            .filter(|(_, file)| file.stale)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let mut stale = self.stale_flows();
         if stale.is_empty() {
             return false;
         }
         // A file and the secret that it names are often made in one go.
         self.parts.secrets.refresh().await;
         let mut environment = self.environment(OrganizationId::ROOT);
-        for name in stale {
-            changed |= self.compile_flow(&name, compiling, &mut environment).await;
+        // A workflow that went live makes those stale that refer to it; each round is a level of them. What is
+        // waiting for a module stays stale and is not asked again.
+        for _ in 0..=DEPTH_MAX {
+            let mut live: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+            for name in order::children_first(&self.flows, stale) {
+                let before = self.live_version(&name);
+                changed |= self.compile_flow(&name, compiling, &mut environment).await;
+                if self.live_version(&name) == before {
+                    continue;
+                }
+                if let Some(workflow) = self.live_workflow(&name) {
+                    let facts = WorkflowFacts::of(&workflow);
+                    environment.workflows.insert(workflow.name.clone(), facts);
+                    let organization = environment.organization;
+                    let live = live.entry(organization).or_default();
+                    live.insert(workflow.name.clone());
+                }
+            }
+            if live.is_empty() {
+                break;
+            }
+            self.mark_referrers_stale(&live);
+            stale = self.stale_flows();
+            if stale.is_empty() {
+                break;
+            }
         }
         changed
+    }
+
+    fn stale_flows(&self) -> Vec<String> {
+        let stale = self.flows.iter().filter(|(_, file)| file.stale);
+        stale.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The workflow that is live from a file.
+    fn live_workflow(&self, name: &str) -> Option<Arc<Workflow>> {
+        let file = self.flows.get(name)?;
+        let key = (file.organization, file.live.clone()?);
+        let live = self.draft.workflows.get(&key)?;
+        Some(Arc::clone(&live.workflow))
     }
 
     /// What the files of an organization are compiled against. Databases are the root organization's.
@@ -327,27 +369,21 @@ pub fn compile(
 /// What the format knows and the engine does not run. Saying so at the file is better than a run
 /// that silently does something else.
 fn unsupported(source: &WorkflowSource, workflow: &Workflow) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    let mut refuse = |needle: &str, what: &str| {
-        let help = "remove it; the rest of the file can go live";
-        found.push(at(
-            source,
-            needle,
-            format!("{what} is not supported by this version of the daemon"),
-            help,
-        ));
-    };
-    if workflow
-        .tasks
-        .iter()
-        .any(|task| matches!(task.uses, Uses::Workflow { .. }))
-    {
-        refuse("workflow:", "running a workflow as a task");
+    let called = |trigger: &TriggerSpec| matches!(trigger, TriggerSpec::Webhook { .. });
+    if !workflow.triggers.iter().any(called) {
+        return Vec::new();
     }
-    if !workflow.triggers.is_empty() {
-        refuse("[[on]]", "`[[on]]`");
+    let mut refused = at(
+        source,
+        "[[on]]",
+        "`[[on]] webhook` is not supported by this version of the daemon".to_owned(),
+        "remove it; the rest of the file can go live",
+    );
+    // Other triggers may stand before it.
+    if let Some(line) = source.text.find("\nwebhook") {
+        refused.span = line + 1..line + "\nwebhook".len();
     }
-    found
+    vec![refused]
 }
 
 fn at(source: &WorkflowSource, needle: &str, message: String, help: &str) -> Diagnostic {
@@ -371,11 +407,10 @@ fn children(
         .values()
         .filter(|live| live.organization_id == organization)
         .map(|live| {
-            let facts = WorkflowFacts {
-                version: live.workflow.version,
-                inputs: live.workflow.inputs.clone(),
-            };
-            (live.workflow.name.clone(), facts)
+            (
+                live.workflow.name.clone(),
+                WorkflowFacts::of(&live.workflow),
+            )
         })
         .collect()
 }

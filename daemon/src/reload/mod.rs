@@ -10,6 +10,7 @@ mod flows;
 mod follow;
 mod letting_go;
 mod modules;
+mod order;
 mod organizations;
 mod publish;
 mod scan;
@@ -18,6 +19,7 @@ mod watch;
 
 pub use flows::compile;
 pub use modules::{facts, module_name};
+pub use order::sorted;
 pub use organizations::is_organization;
 pub use scan::{Found, folder, folders, read};
 pub use versions::{VersionError, Versions};

@@ -10,11 +10,13 @@ use super::Reload;
 use super::files::FlowFile;
 use crate::catalog::{LiveWorkflow, ProblemKind};
 use crate::diagnostic::Diagnostic;
-use crate::id::{Digest, ModuleName};
+use crate::id::{Digest, ModuleName, OrganizationId, WorkflowName};
+use crate::run::status::Status;
+use crate::store::lineage::EndOf;
 use crate::store::rows::VersionRow;
 use crate::workflow::WorkflowSource;
 use crate::workflow::environment::Environment;
-use crate::workflow::model::{Uses, Workflow};
+use crate::workflow::model::{End, Uses, Workflow};
 
 impl Reload {
     /// Publishes a version and makes it live; answers whether the catalog changed.
@@ -37,7 +39,7 @@ impl Reload {
             .is_some_and(|live| live.file == path);
         if last_good == Some(workflow.version) && same_file {
             self.flow_is_live(name, &workflow);
-            return false;
+            return self.remark(&key, warnings);
         }
         let row = version_row(source, &workflow, environment, self.parts.clock.now());
         let workflow_id = match self.parts.store.publish(&row).await {
@@ -68,6 +70,26 @@ impl Reload {
             warnings,
         };
         self.draft.workflows.insert(key, Arc::new(live));
+        true
+    }
+
+    /// Replaces the remarks on a live version; answers whether they are others now: what a file refers to may have
+    /// come or gone.
+    fn remark(&mut self, key: &(OrganizationId, WorkflowName), warnings: Vec<Diagnostic>) -> bool {
+        let Some(live) = self.draft.workflows.get_mut(key) else {
+            return false;
+        };
+        if live.warnings == warnings {
+            return false;
+        }
+        *live = Arc::new(LiveWorkflow {
+            workflow_id: live.workflow_id,
+            organization_id: live.organization_id,
+            workflow: Arc::clone(&live.workflow),
+            file: Arc::clone(&live.file),
+            live_since: live.live_since,
+            warnings,
+        });
         true
     }
 
@@ -119,8 +141,10 @@ impl Reload {
                     continue;
                 }
                 tracing::info!(workflow = %live, "the workflow's file is gone; it starts no more runs");
+                let gone = BTreeMap::from([(organization, [live.clone()].into())]);
+                self.mark_referrers_stale(&gone);
                 self.draft.workflows.remove(&(organization, live));
-                self.mark_broken_stale();
+                self.retry_soon();
             }
             self.flows.remove(&name);
             self.no_problem(&self.flow_path(&name));
@@ -142,6 +166,7 @@ fn version_row(
             Uses::Workflow { .. } => None,
         })
         .collect();
+    let workflows: BTreeMap<&WorkflowName, Digest> = workflow.children().collect();
     VersionRow {
         version: workflow.version,
         organization_id: environment.organization,
@@ -151,6 +176,29 @@ fn version_row(
         vars: json!(environment.vars).to_string(),
         ceilings: json!(environment.ceilings).to_string(),
         modules: json!(modules).to_string(),
+        workflows: json!(workflows).to_string(),
+        starts_after: starts_after(workflow),
         created_at: now,
     }
+}
+
+/// The ends after which a workflow starts, each once.
+fn starts_after(workflow: &Workflow) -> Vec<EndOf> {
+    let mut ends: Vec<EndOf> = Vec::new();
+    for after in workflow.starts_after() {
+        for end in &after.ends {
+            let end = EndOf {
+                workflow: after.workflow.clone(),
+                status: match end {
+                    End::Succeeded => Status::Succeeded,
+                    End::Failed => Status::Failed,
+                    End::Cancelled => Status::Cancelled,
+                },
+            };
+            if !ends.contains(&end) {
+                ends.push(end);
+            }
+        }
+    }
+    ends
 }

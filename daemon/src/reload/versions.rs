@@ -4,11 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::id::{Digest, ModuleName, VariableName};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use crate::id::{Digest, ModuleName, VariableName, WorkflowName};
 use crate::sandbox::Sandbox;
 use crate::sandbox::module::ModuleProblem;
 use crate::store::{Store, StoreError};
-use crate::workflow::environment::{Ceilings, Environment, ModuleFacts};
+use crate::workflow::environment::{Ceilings, Environment, ModuleFacts, WorkflowFacts};
+use crate::workflow::family::DEPTH_MAX;
 use crate::workflow::model::{Uses, Workflow};
 use crate::workflow::{self, WorkflowSource};
 
@@ -78,16 +82,47 @@ impl Versions {
         used
     }
 
-    /// The modules that a version in the store needs, as far as it is there and can be read.
-    pub async fn modules(&self, version: &Digest) -> Result<Vec<Digest>, StoreError> {
-        let row = self.store.version(version).await?;
-        let named = row.and_then(|row| serde_json::from_str(&row.modules).ok());
-        let named: BTreeMap<ModuleName, Digest> = named.unwrap_or_default();
-        Ok(named.into_values().collect())
+    /// The modules that a version in the store and the workflows it runs need, as far as they are there and can be
+    /// read.
+    pub async fn modules(&self, version: &Digest) -> Result<HashSet<Digest>, StoreError> {
+        let mut modules = HashSet::new();
+        let (mut seen, mut todo) = (HashSet::new(), vec![*version]);
+        while let Some(version) = todo.pop() {
+            if !seen.insert(version) {
+                continue;
+            }
+            let Some(row) = self.store.version(&version).await? else {
+                continue;
+            };
+            modules.extend(digests::<ModuleName>(&row.modules));
+            todo.extend(digests::<WorkflowName>(&row.workflows));
+        }
+        Ok(modules)
     }
 
     /// The compiled workflow of a version.
     pub async fn load(&self, version: &Digest) -> Result<Arc<Workflow>, VersionError> {
+        self.load_at(*version, 0).await
+    }
+
+    /// The same, so many levels below the one that is asked for.
+    fn load_at(
+        &self,
+        version: Digest,
+        level: u32,
+    ) -> BoxFuture<'_, Result<Arc<Workflow>, VersionError>> {
+        async move {
+            // What is stored is a tree; should it not be, the level ends it.
+            if level > DEPTH_MAX {
+                let why = format!("its workflows stand more than {DEPTH_MAX} levels deep");
+                return Err(VersionError::Unusable { version, why });
+            }
+            self.load_one(&version, level).await
+        }
+        .boxed()
+    }
+
+    async fn load_one(&self, version: &Digest, level: u32) -> Result<Arc<Workflow>, VersionError> {
         let known = self
             .compiled
             .lock()
@@ -130,8 +165,12 @@ impl Versions {
                 },
             );
         }
+        let children: BTreeMap<WorkflowName, Digest> =
+            serde_json::from_str(&row.workflows).map_err(|error| unusable(error.to_string()))?;
+        let workflows = self.children(children, level).await?;
         let environment = Environment {
             organization: row.organization_id,
+            workflows,
             modules,
             vars,
             ceilings,
@@ -151,6 +190,20 @@ impl Versions {
             return Err(unusable(format!("it compiles to {}", workflow.version)));
         }
         Ok(self.share(workflow))
+    }
+
+    /// What is known of the workflows that a version runs.
+    async fn children(
+        &self,
+        children: BTreeMap<WorkflowName, Digest>,
+        level: u32,
+    ) -> Result<BTreeMap<WorkflowName, WorkflowFacts>, VersionError> {
+        let mut workflows = BTreeMap::new();
+        for (name, child) in children {
+            let child = self.load_at(child, level.saturating_add(1)).await?;
+            workflows.insert(name, WorkflowFacts::of(&child));
+        }
+        Ok(workflows)
     }
 
     /// The same, with its modules ready to be called.
@@ -179,6 +232,12 @@ impl Versions {
         }
         Ok(workflow)
     }
+}
+
+/// The digests of what a version names, by its stored text.
+fn digests<N: serde::de::DeserializeOwned + Ord>(text: &str) -> impl Iterator<Item = Digest> {
+    let named: BTreeMap<N, Digest> = serde_json::from_str(text).unwrap_or_default();
+    named.into_values()
 }
 
 fn modules_of(workflow: &Workflow) -> impl Iterator<Item = Digest> {

@@ -28,6 +28,7 @@ pub fn draft() -> Draft {
         description: String::new(),
         labels: BTreeMap::new(),
         version: Digest::of(b"sample"),
+        height: 0,
         inputs: Vec::new(),
         vars: BTreeMap::new(),
         schedules: Vec::new(),

@@ -34,17 +34,19 @@ pub(super) enum Table {
     Io,
     HostCall,
     Consumed,
+    Ended,
 }
 
 impl Table {
     /// In the order of writing: an owner before what it owns.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Job,
         Self::Task,
         Self::Attempt,
         Self::Io,
         Self::HostCall,
         Self::Consumed,
+        Self::Ended,
     ];
 }
 
@@ -170,6 +172,9 @@ impl Batch {
         }
         for id in &t.consumed {
             Row::open(self.table(Table::Consumed), shape).put("run_command_id", id)?;
+        }
+        if t.ends {
+            Row::open(self.table(Table::Ended), shape).put("workflow_run_id", &t.run_id)?;
         }
         if let Some(control) = &t.control {
             self.controls.push((ordinal, control.clone()));
@@ -340,7 +345,12 @@ fn run_row(row: &mut Row<'_>, t: &Transition, r: &RunRow) -> serde_json::Result<
         .opt_time("finished_at", r.finished_at)?
         .put("tolerated_failures", &r.tolerated_failures)?
         .opt_text("failure_code", r.failure_code.as_deref())?
-        .opt_text("failure_message", r.failure_message.as_deref())?;
+        .opt_text("failure_message", r.failure_message.as_deref())?
+        .put("parent_run_id", &r.lineage.parent_run_id)?
+        .put("parent_task_run_id", &r.lineage.parent_task_run_id)?
+        .put("triggered_by", &r.lineage.triggered_by)?
+        .put("root_run_id", &r.lineage.root_run_id)?
+        .put("depth", &r.lineage.depth)?;
     Ok(())
 }
 

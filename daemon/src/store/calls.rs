@@ -259,6 +259,8 @@ macro_rules! calls {
                 .bind(stored(&v.vars).into_owned())
                 .bind(stored(&v.ceilings).into_owned())
                 .bind(stored(&v.modules).into_owned())
+                .bind(stored(&v.workflows).into_owned())
+                .bind(serde_json::json!(v.starts_after).to_string())
                 .bind(v.created_at.as_micros())
                 .execute(&mut *db)
                 .await
@@ -274,11 +276,12 @@ macro_rules! calls {
                 )));
             }
             query(sql::ACTIVATE)
-                .bind(id)
+                .bind(id.clone())
                 .bind(digest)
                 .execute(&mut *db)
                 .await
                 .map_err(fault)?;
+            start_after(db, v.organization_id, id, &v.starts_after).await?;
             catalog_moves(db).await?;
             Ok(workflow.workflow_id)
         }
@@ -294,6 +297,7 @@ macro_rules! calls {
                 .execute(&mut *db)
                 .await
                 .map_err(fault)?;
+            starts_no_more(&mut *db, organization, name).await?;
             catalog_moves(db).await
         }
 
@@ -381,10 +385,13 @@ macro_rules! calls {
             let before = filter.before.map_or_else(|| "~".into(), |run| run.to_string());
             let states: Vec<&str> = filter.status.iter().map(|s| s.as_str()).collect();
             let states = (!states.is_empty()).then(|| states.join(","));
-            let statement = match (&filter.workflow, filter.status.as_slice()) {
-                (Some(_), _) => sql::RUNS_OF_WORKFLOW,
-                (None, [_]) => sql::RUNS_IN_STATUS,
-                (None, _) => sql::RUNS,
+            let parent = filter.parent.map(|parent| (sql::RUNS_OF_PARENT, parent));
+            let family = parent.or(filter.root.map(|root| (sql::RUNS_OF_ROOT, root)));
+            let statement = match (family, &filter.workflow, filter.status.as_slice()) {
+                (Some((statement, _)), ..) => statement,
+                (None, Some(_), _) => sql::RUNS_OF_WORKFLOW,
+                (None, None, [_]) => sql::RUNS_IN_STATUS,
+                (None, None, _) => sql::RUNS,
             };
             let mut query = query(statement)
                 .bind(before)
@@ -392,9 +399,12 @@ macro_rules! calls {
                 .bind(filter.trigger.map(|t| t.as_str()))
                 .bind(states)
                 .bind(i64::from(filter.limit));
-            if let Some(workflow) = filter.workflow {
-                query = query.bind(workflow.to_string());
-            }
+            let workflow = filter.workflow.map(|workflow| workflow.to_string());
+            query = match (family, workflow) {
+                (Some((_, above)), workflow) => query.bind(above.to_string()).bind(workflow),
+                (None, Some(workflow)) => query.bind(workflow),
+                (None, None) => query,
+            };
             let rows = query.fetch_all(db).await.map_err(fault)?;
             rows.iter().map(cells::run).collect()
         }

@@ -128,6 +128,7 @@ pub(super) fn run(c: &impl Cells) -> Result<RunRow, Fault> {
         tolerated_failures: c.count("tolerated_failures")?,
         failure_code: c.opt_text("failure_code")?,
         failure_message: c.opt_text("failure_message")?,
+        lineage: super::lineage::lineage(c)?,
     })
 }
 
@@ -283,6 +284,9 @@ pub(super) fn version(c: &impl Cells) -> Result<VersionRow, Fault> {
         vars: c.text("vars")?,
         ceilings: c.text("ceilings")?,
         modules: c.text("modules")?,
+        workflows: c.text("workflows")?,
+        starts_after: serde_json::from_str(&c.text("starts_after")?)
+            .map_err(|e| broken("starts_after", e))?,
         created_at: c.time("created_at")?,
     })
 }

@@ -12,6 +12,8 @@ mod cells;
 mod commit;
 pub mod control;
 mod control_calls;
+pub mod lineage;
+mod lineage_calls;
 pub mod mariadb;
 pub mod news;
 pub mod postgres;
@@ -30,6 +32,7 @@ mod text;
 
 pub use access::AccessStore;
 pub use control::ControlStore;
+pub use lineage::LineageStore;
 pub use schedule::ScheduleStore;
 pub use state::{Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore};
 
@@ -185,7 +188,7 @@ impl Duty {
 /// A driver. Every write is one transaction; a call that returns an error other than
 /// `Unavailable` wrote nothing. Calls may be dropped midway without harm to later calls.
 #[async_trait]
-pub trait Store: StateStore + ControlStore + ScheduleStore {
+pub trait Store: StateStore + ControlStore + ScheduleStore + LineageStore {
     /// Writes all transitions in one durable transaction, each only if its fence holds, and
     /// answers one outcome each, in order. If the database refuses the batch for its data, the
     /// driver bisects it until only the offenders are left out. Event ids are taken last.

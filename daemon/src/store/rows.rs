@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::control::Control;
+use super::lineage::{EndOf, Lineage};
 use crate::clock::Timestamp;
 use crate::id::{
     AttemptId, CommandId, DaemonId, Digest, HostCallId, IoId, JobName, JobRunId, ModuleName,
@@ -38,6 +39,8 @@ pub struct Transition {
     pub logs: Vec<NewLog>,
     /// Orders that this step carried out; removed.
     pub consumed: Vec<CommandId>,
+    /// Whether the run ends with it: workflows that start after such an end are noted in the same commit.
+    pub ends: bool,
     /// Turns and dead letters; none for most.
     pub control: Option<Box<Control>>,
 }
@@ -57,6 +60,7 @@ impl Transition {
             host_calls: Vec::new(),
             logs: Vec::new(),
             consumed: Vec::new(),
+            ends: false,
             control: None,
         }
     }
@@ -141,6 +145,8 @@ pub struct RunRow {
     pub failure_code: Option<String>,
     /// The same as a sentence.
     pub failure_message: Option<String>,
+    /// Its place in its family.
+    pub lineage: Lineage,
 }
 
 /// A job run (`job_run`); written when the job first leaves `queued`.
@@ -412,6 +418,10 @@ pub struct VersionRow {
     pub ceilings: String,
     /// The modules it uses: name → digest, as JSON text.
     pub modules: String,
+    /// The workflows its tasks run: name → version, as JSON text.
+    pub workflows: String,
+    /// After which ends of other workflows it starts.
+    pub starts_after: Vec<EndOf>,
     /// When it was first published.
     pub created_at: Timestamp,
 }
@@ -457,6 +467,10 @@ pub struct RunFilter {
     pub status: Vec<Status>,
     /// Begun for this reason.
     pub trigger: Option<Trigger>,
+    /// A task of this run.
+    pub parent: Option<RunId>,
+    /// Below this run, which has none above it.
+    pub root: Option<RunId>,
     /// Older than this run.
     pub before: Option<RunId>,
     /// At most this many.

@@ -28,6 +28,26 @@ where "status" = $4 and "workflow_run_id" < $1
   and ($3 is null or "trigger" = $3)
 order by "workflow_run_id" desc limit $5"#;
 
+/// The same of the runs that are tasks of one run ($6), of all workflows or of one ($7), along their own index.
+pub(super) const RUNS_OF_PARENT: &str = r#"
+select * from "workflow_run"
+where "parent_run_id" = $6 and "workflow_run_id" < $1
+  and ($2 is null or "organization_id" = $2)
+  and ($3 is null or "trigger" = $3)
+  and ($4 is null or ',' || $4 || ',' like '%,' || "status" || ',%')
+  and ($7 is null or "workflow_name" = $7)
+order by "workflow_run_id" desc limit $5"#;
+
+/// The same of the runs below one run ($6), of all workflows or of one ($7), along their own index.
+pub(super) const RUNS_OF_ROOT: &str = r#"
+select * from "workflow_run"
+where "root_run_id" = $6 and "workflow_run_id" < $1
+  and ($2 is null or "organization_id" = $2)
+  and ($3 is null or "trigger" = $3)
+  and ($4 is null or ',' || $4 || ',' like '%,' || "status" || ',%')
+  and ($7 is null or "workflow_name" = $7)
+order by "workflow_run_id" desc limit $5"#;
+
 /// Lines of all runs after an event id.
 pub(super) const LOGS: &str = r#"
 select * from "execution_log" where "execution_log_id" > $1 order by "execution_log_id" limit $2"#;
@@ -39,6 +59,34 @@ order by "execution_log_id" limit $2"#;
 
 /// One run.
 pub(super) const RUN: &str = r#"select * from "workflow_run" where "workflow_run_id" = $1"#;
+
+/// The run that holds a key.
+pub(super) const RUN_OF_KEY: &str = r#"
+select * from "workflow_run" where "organization_id" = $1 and "idempotency_key" = $2"#;
+
+/// What ends of runs are to start and is due by $1, oldest first.
+pub(super) const DELIVERIES_DUE: &str = r#"
+select * from "trigger_delivery" where "state" = 'pending' and "due_at" <= $1
+order by "due_at" limit $2"#;
+
+/// What the end of a run came to.
+pub(super) const DELIVERIES_OF_RUN: &str = r#"
+select * from "trigger_delivery" where "source_run_id" = $1"#;
+
+/// What came of a delivery, unless that is settled.
+pub(super) const SETTLE_DELIVERY: &str = r#"
+update "trigger_delivery" set "state" = $2, "run_id" = $3, "reason_code" = $4, "reason_message" = $5,
+  "due_at" = $6, "settled_at" = $7
+where "trigger_delivery_id" = $1 and "state" = 'pending'"#;
+
+/// Forgets after which ends a workflow starts.
+pub(super) const FORGET_TRIGGERS: &str =
+    r#"delete from "workflow_trigger" where "workflow_id" = $1"#;
+
+/// An end after which a workflow starts.
+pub(super) const ADD_TRIGGER: &str = r#"
+insert into "workflow_trigger" ("workflow_trigger_id", "organization_id", "workflow_id", "source_name", "source_status")
+values ($1, $2, $3, $4, $5)"#;
 
 /// The job runs of a run.
 pub(super) const JOBS_OF_RUN: &str =
@@ -142,8 +190,8 @@ pub(super) const WORKFLOWS: &str = r#"select * from "workflow" order by "organiz
 /// A version, unless its digest is known.
 pub(super) const VERSION_APPEARS: &str = r#"
 insert into "workflow_version" ("workflow_version_id", "organization_id", "workflow_id", "workflow_name",
-  "file", "source", "vars", "ceilings", "modules", "created_at")
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict ("workflow_version_id") do nothing"#;
+  "file", "source", "vars", "ceilings", "modules", "workflows", "starts_after", "created_at")
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict ("workflow_version_id") do nothing"#;
 
 /// A version by its digest.
 pub(super) const VERSION: &str =

@@ -18,7 +18,7 @@ use super::input::InputValidator;
 use super::known::{Known, readable_schema, run_schema, var_schema};
 use super::limits;
 use super::link::{Links, link};
-use super::model::{ForEach, Job, JobIndex, Task, TaskIndex, Uses, Workflow};
+use super::model::{ForEach, Job, JobIndex, Task, TaskIndex, TaskLimits, Uses, Workflow};
 use super::report::Report;
 use super::source::{WorkflowSource, parse};
 use super::template::{Names, TaskFacts, View, condition, template};
@@ -127,7 +127,7 @@ impl<'c> Compiler<'c, '_> {
             })
             .collect();
         let schedules = triggers::schedules(self, &names, report);
-        let triggers = triggers::triggers(self, report);
+        let triggers = triggers::triggers(self, &names, report);
         let concurrency = triggers::concurrency(self, &names, report);
         let timeout = draft.timeout.as_ref().map(|timeout| {
             let ceiling = self.environment.ceilings.run_timeout;
@@ -139,6 +139,7 @@ impl<'c> Compiler<'c, '_> {
             description: draft.description.clone(),
             labels: draft.labels.clone(),
             version: self.version(),
+            height: self.height(),
             inputs: draft
                 .inputs
                 .iter()
@@ -194,11 +195,12 @@ impl<'c> Compiler<'c, '_> {
                     job,
                     job_name: draft.written.unwrap_or_default(),
                     place,
-                    output: module.map_or(&ANYTHING, |module| &module.description.output),
-                    uses: module.map_or_else(
-                        || "this task".to_owned(),
-                        |module| format!("module `{}`", module.description.name),
-                    ),
+                    output: self.output(task),
+                    uses: match (module, self.child(task)) {
+                        (Some(module), _) => format!("module `{}`", module.description.name),
+                        (None, Some((name, _))) => format!("workflow `{name}`"),
+                        (None, None) => "this task".to_owned(),
+                    },
                     is_list: task.for_each.is_some(),
                 });
             }
@@ -222,6 +224,7 @@ impl<'c> Compiler<'c, '_> {
             facts,
             jobs: links.job_edges.ancestors(),
             within: links.task_edges.iter().map(Edges::ancestors).collect(),
+            ended: false,
         }
     }
 
@@ -229,6 +232,15 @@ impl<'c> Compiler<'c, '_> {
         match task.uses.as_ref().map(|uses| &uses.value) {
             Some(DraftUses::Module(name)) => self.environment.modules.get(name),
             _ => None,
+        }
+    }
+
+    /// The schema of what a task gives.
+    fn output(&self, task: &DraftTask<'_>) -> &'c Value {
+        match (self.module(task), self.child(task)) {
+            (Some(module), _) => &module.description.output,
+            (None, Some((_, child))) => &child.output,
+            (None, None) => &ANYTHING,
         }
     }
 
@@ -328,7 +340,7 @@ impl<'c> Compiler<'c, '_> {
         }
         let ceilings = &self.environment.ceilings;
         let defaults = &self.draft.defaults;
-        let limits = limits::limits(&draft.policy, defaults, ceilings, report);
+        let limits = self.limits(draft, report);
         let retry = limits::retry(&draft.policy.retry, &defaults.retry, ceilings, report);
         let for_each = for_each.map(|(for_each, _)| for_each);
         let reads = reads(&with, when.as_ref(), for_each.as_ref());
@@ -349,7 +361,7 @@ impl<'c> Compiler<'c, '_> {
             validator: target
                 .and_then(|target| target.validator)
                 .map_or_else(InputValidator::default, InputValidator::ready),
-            output_schema: module.map_or(Value::Bool(true), |m| m.description.output.clone()),
+            output_schema: self.output(draft).clone(),
             when,
             for_each,
             retry,
@@ -363,6 +375,16 @@ impl<'c> Compiler<'c, '_> {
             grants: Arc::new(grants),
             reads,
         })
+    }
+
+    fn limits(&self, draft: &DraftTask<'_>, report: &mut Report) -> TaskLimits {
+        let (ceilings, defaults) = (&self.environment.ceilings, &self.draft.defaults);
+        match draft.uses.as_ref().map(|uses| &uses.value) {
+            Some(DraftUses::Workflow(_)) => {
+                limits::of_a_wait(&draft.policy, defaults, ceilings, report)
+            }
+            _ => limits::limits(&draft.policy, defaults, ceilings, report),
+        }
     }
 
     fn uses(&self, draft: &DraftTask<'_>, report: &mut Report) -> Option<Uses> {
@@ -416,6 +438,7 @@ impl<'c> Compiler<'c, '_> {
                         );
                     return None;
                 };
+                self.chain(name, facts, span, report);
                 Some(Uses::Workflow {
                     name: name.clone(),
                     version: facts.version,
@@ -424,23 +447,7 @@ impl<'c> Compiler<'c, '_> {
         }
     }
 
-    /// A workflow's own tasks have their own grants and modules.
-    fn no_capabilities(&self, draft: &DraftTask<'_>, report: &mut Report) {
-        let granted = draft.http.first().map(|http| http.at.clone());
-        let granted = granted.or_else(|| draft.sql.first().map(|sql| sql.at.clone()));
-        if let Some(at) = granted {
-            report
-                .error(at, "a task that runs a workflow has nothing to grant")
-                .help("the grants stand in that workflow's own file");
-        }
-        if let Some(pin) = &draft.digest {
-            report
-                .error(pin.span.clone(), "only a module can be pinned")
-                .help("remove `digest`: a run keeps the version of the workflow it started with");
-        }
-    }
-
-    fn when<'n>(
+    pub(super) fn when<'n>(
         &self,
         text: &At<&str>,
         view: View<'_, 'n>,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::decode::{At, DeTable, DeValue, Entry, Fields, Node, parsed, wrong_type};
 use super::draft_task::{DraftJob, DraftPolicy, decode_job, decode_policy};
 use super::keys;
-use super::model::{CatchUp, InputSpec, Overlap, Retention, RunOn, TriggerSpec};
+use super::model::{CatchUp, End, InputSpec, Overlap, Retention, RunOn};
 use super::report::Report;
 use super::value::to_json;
 use crate::id::{ScheduleName, VariableName, WorkflowName};
@@ -27,7 +27,7 @@ pub(super) struct Draft<'d> {
     pub(super) inputs: Vec<At<InputSpec>>,
     pub(super) vars: Vec<(At<VariableName>, Value)>,
     pub(super) schedules: Vec<DraftSchedule<'d>>,
-    pub(super) triggers: Vec<At<TriggerSpec>>,
+    pub(super) triggers: Vec<At<DraftTrigger<'d>>>,
     pub(super) defaults: DraftPolicy,
     pub(super) jobs: Vec<DraftJob<'d>>,
     pub(super) timeout: Option<At<Duration>>,
@@ -52,6 +52,20 @@ pub(super) struct DraftSchedule<'d> {
     pub(super) overlap: Overlap,
     pub(super) inputs: Vec<Entry<'d>>,
     pub(super) config: Vec<Entry<'d>>,
+}
+
+/// One `[[on]]`.
+pub(super) enum DraftTrigger<'d> {
+    Webhook { name: ScheduleName },
+    Workflow(DraftAfter<'d>),
+}
+
+/// `[[on]] workflow = "NAME"`.
+pub(super) struct DraftAfter<'d> {
+    pub(super) name: At<WorkflowName>,
+    pub(super) ends: Vec<End>,
+    pub(super) when: Option<At<&'d str>>,
+    pub(super) inputs: Vec<Entry<'d>>,
 }
 
 /// `concurrency = { … }`.
@@ -380,14 +394,13 @@ fn timezone(fields: &Fields<'_>, report: &mut Report) -> Option<At<chrono_tz::Tz
     }
 }
 
-fn decode_trigger(fields: &Fields<'_>, report: &mut Report) -> Option<At<TriggerSpec>> {
+fn decode_trigger<'d>(fields: &Fields<'d>, report: &mut Report) -> Option<At<DraftTrigger<'d>>> {
     let webhook = fields.parsed::<ScheduleName>("webhook", report);
     let workflow = fields.parsed::<WorkflowName>("workflow", report);
-    let outcome = fields.choice(
-        "outcome",
-        [RunOn::Success, RunOn::Failure, RunOn::Always],
-        report,
-    );
+    // All keys are read, so that each is told what is wrong with it.
+    let ends = ends(fields, report);
+    let when = fields.text("when", report);
+    let inputs = fields.map("inputs", report).unwrap_or_default();
     let has = |key| fields.get(key).is_some();
     if has("webhook") == has("workflow") {
         report
@@ -398,18 +411,78 @@ fn decode_trigger(fields: &Fields<'_>, report: &mut Report) -> Option<At<Trigger
             .help("write one of `webhook = \"NAME\"` and `workflow = \"NAME\"`");
         return None;
     }
-    if let Some(entry) = fields.get("outcome").filter(|_| has("webhook")) {
-        let message = "a webhook has no outcome";
-        report
-            .error(entry.key_span.clone(), message)
-            .help("remove it");
+    for key in ["outcome", "status", "when", "inputs"] {
+        if let Some(entry) = fields.get(key).filter(|_| has("webhook")) {
+            let message = format!("a webhook has no `{key}`");
+            report
+                .error(entry.key_span.clone(), message)
+                .help("remove it");
+        }
     }
-    let spec = match (webhook, workflow) {
-        (Some(name), _) => TriggerSpec::Webhook { name: name.value },
-        (None, name) => TriggerSpec::Workflow {
-            name: name?.value,
-            outcome: outcome.unwrap_or_default(),
-        },
+    let trigger = match (webhook, workflow) {
+        (Some(name), _) => DraftTrigger::Webhook { name: name.value },
+        (None, name) => DraftTrigger::Workflow(DraftAfter {
+            name: name?,
+            ends: ends?,
+            when,
+            inputs,
+        }),
     };
-    Some(At::new(spec, fields.at.clone()))
+    Some(At::new(trigger, fields.at.clone()))
+}
+
+/// After which ends: by `outcome` or by `status`.
+fn ends(fields: &Fields<'_>, report: &mut Report) -> Option<Vec<End>> {
+    let outcome = fields.choice(
+        "outcome",
+        [RunOn::Success, RunOn::Failure, RunOn::Always],
+        report,
+    );
+    if let (Some(_), Some(entry)) = (fields.get("outcome"), fields.get("status")) {
+        report
+            .error(
+                entry.key_span.clone(),
+                "`outcome` and `status` say the same",
+            )
+            .help("remove one of them");
+        return None;
+    }
+    if fields.get("status").is_none() {
+        return Some(match outcome.unwrap_or_default() {
+            RunOn::Success => vec![End::Succeeded],
+            RunOn::Failure => vec![End::Failed],
+            RunOn::Always => End::ALL.map(|(_, end)| end).to_vec(),
+        });
+    }
+    let words = fields.texts("status", report)?;
+    if words.value.is_empty() {
+        report
+            .error(
+                words.span,
+                "`status` names no state, so nothing would start",
+            )
+            .help("write status = [\"succeeded\"], for example");
+        return None;
+    }
+    let mut ends = Vec::with_capacity(words.value.len());
+    for word in &words.value {
+        match End::ALL.iter().find(|(name, _)| *name == word.value) {
+            Some((_, end)) if ends.contains(end) => {
+                report.error(
+                    word.span.clone(),
+                    format!("\"{}\" is listed twice", word.value),
+                );
+            }
+            Some((_, end)) => ends.push(*end),
+            None => {
+                report
+                    .error(
+                        word.span.clone(),
+                        format!("a run does not end as \"{}\"", word.value),
+                    )
+                    .suggest(word.value, End::ALL.iter().map(|(name, _)| *name));
+            }
+        }
+    }
+    (!ends.is_empty()).then_some(ends)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::family::TaskOutput;
 use super::grant::SqlMode;
 use super::model::InputSpec;
 use crate::id::{
@@ -126,6 +127,14 @@ pub struct WorkflowFacts {
     pub version: Digest,
     /// What it takes.
     pub inputs: Vec<InputSpec>,
+    /// The JSON Schema of what a task that runs it gives: `run_id`, and `tasks` by name.
+    pub output: Value,
+    /// Its tasks, in the order of its file.
+    pub tasks: Vec<TaskOutput>,
+    /// The workflows that its tasks run.
+    pub uses: BTreeSet<WorkflowName>,
+    /// How many levels of workflows its tasks run.
+    pub height: u32,
 }
 
 /// What the operator lets workflows ask for; what is in force is the smaller of both. Part of a

@@ -319,7 +319,22 @@ pub(super) static TRIGGER: Section = Section {
         key(
             "outcome",
             Shape::Choice(OUTCOMES),
-            "How that run must have ended.",
+            "How that run must have ended; `success` unless this or `status` is written.",
+        ),
+        key(
+            "status",
+            Shape::Texts,
+            "The same by its states: \"succeeded\", \"failed\", \"cancelled\".",
+        ),
+        key(
+            "when",
+            Shape::Condition,
+            "Only if this is true of the run that ended, seen as `run`, `inputs` and `tasks`.",
+        ),
+        key(
+            "inputs",
+            Shape::Values,
+            "The inputs of the run that starts; text may hold `{{ }}` over the run that ended.",
         ),
     ],
 };

@@ -141,6 +141,31 @@ pub(super) fn var_schema(value: &Value) -> Value {
     }
 }
 
+/// What expressions of a trigger see as `run`: the run that ended.
+pub(super) fn ended_run_schema() -> Value {
+    let mut schema = run_schema();
+    if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, field) in [
+            (
+                "status",
+                json!({ "enum": ["succeeded", "failed", "cancelled"] }),
+            ),
+            ("started_at", json!({ "type": ["string", "null"] })),
+            ("finished_at", json!({ "type": "string" })),
+            (
+                "failure",
+                json!({ "anyOf": [{ "type": "null" }, {
+                    "type": "object",
+                    "properties": { "code": { "type": "string" }, "message": { "type": "string" } },
+                }] }),
+            ),
+        ] {
+            fields.insert(name.to_owned(), field);
+        }
+    }
+    schema
+}
+
 pub(super) fn run_schema() -> Value {
     json!({
         "type": "object",

@@ -59,6 +59,46 @@ pub(super) fn limits(
     }
 }
 
+/// The limits of a task that runs a workflow: it waits, and computes nothing.
+pub(super) fn of_a_wait(
+    own: &DraftPolicy,
+    defaults: &DraftPolicy,
+    ceilings: &Ceilings,
+    report: &mut Report,
+) -> TaskLimits {
+    for (key, at) in [
+        ("cpu", own.cpu.as_ref().map(|cpu| &cpu.span)),
+        ("memory", own.memory.as_ref().map(|memory| &memory.span)),
+    ] {
+        if let Some(at) = at {
+            report
+                .error(
+                    at.clone(),
+                    format!("a task that runs a workflow has no `{key}` of its own"),
+                )
+                .help("it stands at the tasks of that workflow's own file");
+        }
+    }
+    TaskLimits {
+        timeout: capped(
+            pick(&own.timeout, &defaults.timeout),
+            ceilings.run_timeout,
+            ceilings.run_timeout,
+            ("run_timeout", Span),
+            report,
+        ),
+        cpu: ceilings.default_cpu.min(ceilings.cpu),
+        memory_bytes: ceilings.default_memory_bytes.min(ceilings.memory_bytes),
+        output_bytes: capped(
+            pick(&own.output, &defaults.output),
+            ceilings.output_bytes,
+            ceilings.output_bytes,
+            ("output", Size),
+            report,
+        ),
+    }
+}
+
 fn pick<'p, T>(own: &'p Option<At<T>>, default: &'p Option<At<T>>) -> Option<&'p At<T>> {
     own.as_ref().or(default.as_ref())
 }

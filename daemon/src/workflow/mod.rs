@@ -7,6 +7,7 @@
 //! → names resolved, graphs checked (`graph`, `template`) → tasks checked against what their
 //! modules take and give (`wiring`, `typing`), grants (`grant_source`), limits → [`Workflow`].
 
+mod after;
 mod compile;
 pub mod cron;
 mod decode;
@@ -14,6 +15,7 @@ mod draft;
 mod draft_task;
 pub mod environment;
 pub mod expression;
+pub mod family;
 pub mod grant;
 mod grant_source;
 mod graph;
@@ -24,6 +26,7 @@ mod known;
 mod limits;
 mod link;
 pub mod model;
+mod nested;
 pub(crate) mod report;
 mod scan;
 pub mod schedule;
@@ -43,4 +46,4 @@ pub use compile::{Compiled, compile, schedules};
 pub use environment::Environment;
 pub use model::Workflow;
 pub(crate) use source::parse as parse_toml;
-pub use source::{SOURCE_MAX, WorkflowSource, name_of};
+pub use source::{SOURCE_MAX, WorkflowSource, name_of, names_of};

@@ -2,7 +2,7 @@
 //!
 //! Immutable and shared. The text it came from, and where each line stands, stay in the compiler.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct Workflow {
     pub labels: BTreeMap<String, String>,
     /// hash(file, resolved vars, module digests, child versions).
     pub version: Digest,
+    /// How many levels of workflows its tasks run; 0 for modules alone.
+    pub height: u32,
     /// What a trigger may or must give.
     pub inputs: Vec<InputSpec>,
     /// Constants after the operator's overrides.
@@ -80,6 +82,30 @@ impl Workflow {
         self.tasks
             .iter()
             .any(|task| matches!(&task.uses, Uses::Module { name, .. } if name == module))
+    }
+
+    /// The workflows that its tasks run, each with its version.
+    pub fn children(&self) -> impl Iterator<Item = (&WorkflowName, Digest)> {
+        self.tasks.iter().filter_map(|task| match &task.uses {
+            Uses::Workflow { name, version } => Some((name, *version)),
+            Uses::Module { .. } => None,
+        })
+    }
+
+    /// Whether a task of it runs one of these workflows, or it starts after one.
+    pub fn refers_to(&self, workflows: &BTreeSet<WorkflowName>) -> bool {
+        self.children().any(|(name, _)| workflows.contains(name))
+            || self
+                .starts_after()
+                .any(|after| workflows.contains(&after.workflow))
+    }
+
+    /// The triggers by the end of another workflow, in the order of the file.
+    pub fn starts_after(&self) -> impl Iterator<Item = &EndTrigger> {
+        self.triggers.iter().filter_map(|trigger| match trigger {
+            TriggerSpec::Workflow(after) => Some(after),
+            TriggerSpec::Webhook { .. } => None,
+        })
     }
 
     /// The position of the task with this name.
@@ -263,20 +289,50 @@ pub enum OnInterrupt {
 }
 
 /// One `[[on]]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum TriggerSpec {
     /// `webhook = "NAME"`.
     Webhook {
         /// The last part of its address.
         name: ScheduleName,
     },
-    /// `workflow = "NAME"`, `outcome = "success" | "failure" | "always"`.
-    Workflow {
-        /// The workflow that ended.
-        name: WorkflowName,
-        /// How it must have ended.
-        outcome: RunOn,
-    },
+    /// `workflow = "NAME"`.
+    Workflow(EndTrigger),
+}
+
+/// Starts after the end of a run of another workflow.
+#[derive(Debug)]
+pub struct EndTrigger {
+    /// The workflow whose run ended.
+    pub workflow: WorkflowName,
+    /// How it must have ended.
+    pub ends: Vec<End>,
+    /// Only if this is true of the run that ended.
+    pub when: Option<Expression>,
+    /// The inputs of the run that starts, from the run that ended: an object.
+    pub inputs: Template,
+    /// The names of the tasks that the expressions above read, by their positions there.
+    pub tasks: Vec<String>,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// Well.
+    Succeeded,
+    /// In a failure.
+    Failed,
+    /// Because someone said so.
+    Cancelled,
+}
+
+impl End {
+    /// All there are, as words and values.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("succeeded", Self::Succeeded),
+        ("failed", Self::Failed),
+        ("cancelled", Self::Cancelled),
+    ];
 }
 
 /// `concurrency = { key, max }`.

@@ -42,6 +42,32 @@ pub fn name_of(source: &WorkflowSource) -> Option<WorkflowName> {
         .ok()
 }
 
+/// The workflows that the text names: those its tasks run and those it starts after. For compiling files in an order
+/// in which what they name is there.
+pub fn names_of(source: &WorkflowSource) -> Vec<WorkflowName> {
+    // Most files name none, and parsing them all twice would be felt at a start.
+    if !source.text.contains("workflow:") && !source.text.contains("[[on]]") {
+        return Vec::new();
+    }
+    let (table, _) = DeTable::parse_recoverable(&source.text);
+    let named = |table: &DeTable<'_>, key: &str, prefix: &str| {
+        let text = table.get(key)?.get_ref().as_str()?;
+        text.strip_prefix(prefix)?.parse::<WorkflowName>().ok()
+    };
+    let triggers = tables(table.get_ref(), "on").filter_map(|on| named(on, "workflow", ""));
+    let jobs = tables(table.get_ref(), "job");
+    let tasks = jobs.flat_map(|job| tables(job, "task"));
+    let children = tasks.filter_map(|task| named(task, "uses", "workflow:"));
+    triggers.chain(children).collect()
+}
+
+fn tables<'t>(table: &'t DeTable<'t>, key: &str) -> impl Iterator<Item = &'t DeTable<'t>> {
+    let list = table.get(key).and_then(|list| list.get_ref().as_array());
+    list.into_iter()
+        .flat_map(|list| list.iter())
+        .filter_map(|item| item.get_ref().as_table())
+}
+
 impl WorkflowSource {
     /// From text.
     pub fn new(file: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {

@@ -35,6 +35,8 @@ pub(super) struct Names<'a> {
     pub(super) jobs: Ancestors,
     /// Which task is before which, per job.
     pub(super) within: Vec<Ancestors>,
+    /// Whether they are those of a run that has ended, all of whose tasks may be read.
+    pub(super) ended: bool,
 }
 
 /// What is known of a task before it is compiled.
@@ -469,6 +471,9 @@ fn task(
         }
         return None;
     };
+    if names.ended {
+        return Some((TaskIndex(u32::try_from(position).ok()?), position));
+    }
     let Some(reader) = view.reader else {
         report.error(at, "no task has run when this is evaluated");
         return None;

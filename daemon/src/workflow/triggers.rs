@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::after::after;
 use super::compile::Compiler;
 use super::decode::{At, DeValue, Entry, entries, wrong_type};
-use super::draft::DraftSchedule;
+use super::draft::{DraftSchedule, DraftTrigger};
 use super::input::{explain, validator};
 use super::model::{Concurrency, Schedule, TriggerSpec};
 use super::report::Report;
@@ -17,7 +18,7 @@ use super::schedule::{CATCH_UP, WINDOW};
 use super::template::{Names, View, template};
 use super::value::to_json;
 use super::wiring::{check_literals, takes};
-use crate::id::{TaskName, VariableName, WorkflowName};
+use crate::id::{TaskName, VariableName};
 use crate::units::Span;
 
 /// The schedules of a file.
@@ -224,33 +225,48 @@ fn schedule_config(
 }
 
 /// The other triggers of a file.
-pub(super) fn triggers(compiler: &Compiler<'_, '_>, report: &mut Report) -> Vec<TriggerSpec> {
+pub(super) fn triggers(
+    compiler: &Compiler<'_, '_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Vec<TriggerSpec> {
     let mut triggers: Vec<TriggerSpec> = Vec::new();
-    for trigger in &compiler.draft.triggers {
-        if triggers.contains(&trigger.value) {
-            report.error(trigger.span.clone(), "this trigger is written twice");
+    let drafts = &compiler.draft.triggers;
+    for (position, trigger) in drafts.iter().enumerate() {
+        let before = drafts.get(..position).unwrap_or_default();
+        if let Some(first) = before.iter().find(|first| takes_all(first, trigger)) {
+            let line = report.line(first.span.start);
+            report
+                .error(
+                    trigger.span.clone(),
+                    format!(
+                        "this trigger never starts anything: the one in line {line} takes the same"
+                    ),
+                )
+                .help("an end starts the workflow once, by the first trigger that fits it");
             continue;
         }
-        if let TriggerSpec::Workflow { name, .. } = &trigger.value {
-            let own = compiler.draft.name.as_ref();
-            let others = &compiler.environment.workflows;
-            if own.is_some_and(|own| own.value == *name) {
-                report
-                    .error(trigger.span.clone(), "a workflow cannot start after itself")
-                    .help("it would never end");
-            } else if !others.contains_key(name) {
-                // It may be added later, and until then nothing starts.
-                report
-                    .warning(
-                        trigger.span.clone(),
-                        format!("there is no workflow `{name}` yet"),
-                    )
-                    .suggest(name.as_str(), others.keys().map(WorkflowName::as_str));
+        triggers.push(match &trigger.value {
+            DraftTrigger::Webhook { name } => TriggerSpec::Webhook { name: name.clone() },
+            DraftTrigger::Workflow(draft) => {
+                TriggerSpec::Workflow(after(compiler, names, draft, report))
             }
-        }
-        triggers.push(trigger.value.clone());
+        });
     }
     triggers
+}
+
+/// Whether nothing is left for the second trigger.
+fn takes_all(first: &At<DraftTrigger<'_>>, second: &At<DraftTrigger<'_>>) -> bool {
+    match (&first.value, &second.value) {
+        (DraftTrigger::Webhook { name: a }, DraftTrigger::Webhook { name: b }) => a == b,
+        (DraftTrigger::Workflow(a), DraftTrigger::Workflow(b)) => {
+            a.name.value == b.name.value
+                && a.when.is_none()
+                && b.ends.iter().all(|end| a.ends.contains(end))
+        }
+        _ => false,
+    }
 }
 
 /// `concurrency`.

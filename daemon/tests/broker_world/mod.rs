@@ -23,6 +23,7 @@ use flowweaver::id::{
     DaemonId, DeadLetterId, Digest, OrganizationId, RunId, SecretName, WorkflowId, WorkflowName,
 };
 use flowweaver::store::control::{ControlStore, DeadLetterRow, LetterFilter};
+use flowweaver::store::lineage::{DeliveryRow, LineageStore};
 use flowweaver::store::rows::*;
 use flowweaver::store::{
     CommitOutcome, Duty, Expect, KvSpace, KvUsage, KvWrite, KvWritten, StateStore, Store,
@@ -535,6 +536,25 @@ impl StateStore for Keys {
         absent()
     }
     async fn secret_delete(&self, _: OrganizationId, _: &SecretName) -> Result<bool, StoreError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl LineageStore for Keys {
+    async fn run(&self, _: RunId) -> Result<Option<RunRow>, StoreError> {
+        absent()
+    }
+    async fn run_of_key(&self, _: OrganizationId, _: &str) -> Result<Option<RunRow>, StoreError> {
+        absent()
+    }
+    async fn deliveries_due(&self, _: Timestamp, _: u32) -> Result<Vec<DeliveryRow>, StoreError> {
+        absent()
+    }
+    async fn deliveries_of(&self, _: RunId) -> Result<Vec<DeliveryRow>, StoreError> {
+        absent()
+    }
+    async fn settle_delivery(&self, _: &DeliveryRow) -> Result<(), StoreError> {
         absent()
     }
 }

@@ -4,12 +4,13 @@ use flowweaver::id::{DaemonId, DeadLetterId, HostCallId, OrganizationId};
 use flowweaver::run::status::Status;
 use flowweaver::store::CommitOutcome;
 use flowweaver::store::control::{Control, DeadLetterRow, LetterState};
-use flowweaver::store::rows::{HostCallRow, RunRow, Transition};
+use flowweaver::store::lineage::EndOf;
+use flowweaver::store::rows::{HostCallRow, RunRow, Transition, VersionRow};
 use flowweaver::store::{Expect, KvSpace, KvUsage, KvWrite};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::world::{
-    Raw, World, at, insert, new_run, on_mariadb, on_postgres, on_sqlite, step, update,
+    Raw, World, at, insert, new_run, on_mariadb, on_postgres, on_sqlite, step, update, version_of,
 };
 
 const FINISHED: usize = 10_000;
@@ -20,8 +21,9 @@ const HELD: usize = 300;
 const ORPHANED: usize = 20;
 
 /// Tables that are small whatever happens: a batch, the processes of the daemon, orders that nobody has
-/// carried out yet, a count for each workflow, halves of a claim and counts that their limit has cut.
+/// carried out yet, a count for each workflow, who starts after whom, halves of a claim and counts that their limit has cut.
 const SMALL: &[&str] = &[
+    "workflow_trigger",
     "t",
     "d",
     "daemon",
@@ -97,6 +99,14 @@ fn failing(run: &RunRow) -> Transition {
 
 async fn fill(world: &World) -> String {
     let workflow = world.workflow("flow").await;
+    let after = VersionRow {
+        starts_after: vec![EndOf {
+            workflow: "flow".parse().unwrap(),
+            status: Status::Succeeded,
+        }],
+        ..version_of("after", "")
+    };
+    world.store.publish(&after).await.unwrap();
     let (live, gone) = (world.daemon("a").await, world.daemon("b").await);
     let all_committed = |outcomes: Vec<CommitOutcome>| {
         assert!(outcomes.iter().all(|o| *o == CommitOutcome::Committed));
@@ -105,7 +115,11 @@ async fn fill(world: &World) -> String {
     for _ in 0..FINISHED / 500 {
         let mut batch = Vec::new();
         for _ in 0..500 {
-            let run = new_run(workflow, "flow", Some(live));
+            let mut run = new_run(workflow, "flow", Some(live));
+            if batch.len() % 30 == 3 {
+                run.lineage.parent_run_id = one;
+                run.lineage.root_run_id = one;
+            }
             one = Some(run.run_id);
             batch.push(insert(&run));
             let mut step = step(&run, 1, 1);
@@ -119,6 +133,11 @@ async fn fill(world: &World) -> String {
         }
         all_committed(world.commit(&batch).await);
     }
+    let last = one.unwrap();
+    let settled = format!(
+        r#"update "trigger_delivery" set "state" = 'started' where "source_run_id" <> '{last}'"#
+    );
+    world.raw.execute(&settled).await;
     let waiting = |count: usize, owner: Option<DaemonId>| {
         let runs = (0..count).map(|_| insert(&new_run(workflow, "flow", owner)));
         runs.collect::<Vec<_>>()
@@ -197,7 +216,16 @@ fn filled(name: &str, statement: &str, run: &str, array: bool) -> String {
         "take" => vec![rows(&[id]), daemon],
         "fence" | "move" => vec![rows(&fence)],
         "append logs" => return statement.replacen('?', "1", 1).replacen('?', "'[]'", 1),
-        "look" | "consume" => vec![rows(&[id])],
+        "look" | "consume" | "note of ends" => vec![rows(&[id])],
+        "note of an end" => return statement.replace("?1", &text(run)),
+        "runs of a parent" | "runs of a root" => {
+            let mut list = list.to_vec();
+            list[5] = text(run);
+            list.push("null".into());
+            list
+        }
+        "run of a key" => vec![kv[0].clone(), text("key")],
+        "deliveries due" => vec![instant, "50".into()],
         "runs in a status" => {
             let mut list = list.to_vec();
             list[3] = text("queued");

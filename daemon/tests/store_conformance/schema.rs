@@ -40,6 +40,38 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
     ("workflow_run", "owner", "daemon", "daemon_id"),
     ("duty", "daemon_id", "daemon", "daemon_id"),
     (
+        "workflow_run",
+        "parent_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
+    (
+        "workflow_run",
+        "root_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
+    (
+        "workflow_run",
+        "triggered_by",
+        "workflow_run",
+        "workflow_run_id",
+    ),
+    ("workflow_trigger", "workflow_id", "workflow", "workflow_id"),
+    (
+        "trigger_delivery",
+        "source_run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
+    ("trigger_delivery", "workflow_id", "workflow", "workflow_id"),
+    (
+        "trigger_delivery",
+        "run_id",
+        "workflow_run",
+        "workflow_run_id",
+    ),
+    (
         "job_run",
         "workflow_run_id",
         "workflow_run",

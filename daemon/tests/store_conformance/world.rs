@@ -8,6 +8,7 @@ use flowweaver::id::{
     AttemptId, DaemonId, Digest, IoId, JobRunId, OrganizationId, RunId, TaskRunId, WorkflowId,
 };
 use flowweaver::run::status::{Level, Status, Trigger};
+use flowweaver::store::lineage::Lineage;
 use flowweaver::store::rows::{
     AttemptRow, IoKind, IoRow, JobRunRow, NewLog, RunChange, RunRow, RunUpdate, TaskRunRow,
     Transition, VersionRow,
@@ -195,6 +196,8 @@ pub fn version_of(name: &str, source: &str) -> VersionRow {
         vars: "{}".into(),
         ceilings: "{}".into(),
         modules: "{}".into(),
+        workflows: "{}".into(),
+        starts_after: Vec::new(),
         created_at: at(0),
     }
 }
@@ -277,6 +280,7 @@ pub fn new_run(workflow: WorkflowId, name: &str, owner: Option<DaemonId>) -> Run
         tolerated_failures: 0,
         failure_code: None,
         failure_message: None,
+        lineage: Lineage::default(),
     }
 }
 
@@ -294,6 +298,7 @@ pub fn insert(row: &RunRow) -> Transition {
         logs: vec![],
         consumed: vec![],
         control: None,
+        ends: row.status.is_final(),
     }
 }
 
@@ -331,6 +336,7 @@ pub fn update(run: RunId, epoch: i64, revision: i64, status: Status) -> Transiti
         logs: vec![],
         consumed: vec![],
         control: None,
+        ends: status.is_final(),
     }
 }
 

@@ -16,7 +16,10 @@ const RUN: &[&str] = &[
     "etl",
     "fan-out",
     "feed-digest",
+    "page-check",
     "product-blog",
+    "site-check",
+    "site-down",
     "sql-report",
 ];
 
@@ -38,6 +41,8 @@ fn examples() -> Option<(Rig, World)> {
     rig.settings(&format!(
         "\n[workflows.fan-out.vars]\nmall_url = \"{base}/mall\"\n\n\
          [workflows.alarm.vars]\npage_url = \"{base}/blog/\"\nhook_url = \"{base}/blog/hook\"\n\n\
+         [workflows.page-check.vars]\nsite_url = \"{base}/blog\"\n\n\
+         [workflows.site-down.vars]\nhook_url = \"{base}/blog/hook\"\n\n\
          [workflows.feed-digest.vars]\nfeed_url = \"{base}/mall/shop/rss.php\"\nhook_url = \"{base}/blog/hook\"\n\n\
          [databases.shop]\nurl = \"sqlite:shop.db\"\n\n[databases.orders]\nurl = \"sqlite:orders.db\"\n\n\
          [databases.warehouse]\nurl = \"sqlite:warehouse.db\"\nmode = \"read-write\"\n"
@@ -151,6 +156,53 @@ fn alarm_calls_for_help_after_a_failure_and_only_then() {
             .unwrap()
             .contains(loud["id"].as_str().unwrap())
     );
+}
+
+#[test]
+fn site_check_asks_for_every_page_in_a_run_of_its_own_and_a_retry_continues_the_one_that_failed() {
+    let Some((mut rig, world)) = examples() else {
+        return;
+    };
+    // The first rule that fits counts: one page is missing once.
+    world.fault(
+        &json!({ "section": "blog", "method": "GET", "kind": "status", "status": 404, "count": 1 }),
+    );
+    world.fault(&json!({ "section": "blog", "method": "GET", "kind": "status", "status": 200, "body": "{}" }));
+    rig.start();
+    let run = rig.run("site-check", &[]);
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    let title = &output(&run, "seen")["matched_products"][0]["title"];
+    assert_eq!(title, "pages: 2, first 200");
+    let children = run["children"].as_array().unwrap();
+    assert_eq!(children.len(), 3, "{run:#}");
+    let again: Vec<&Value> = children
+        .iter()
+        .filter(|child| child["rerunOf"].is_string())
+        .collect();
+    assert_eq!(again.len(), 1, "{run:#}");
+    assert!(run["deliveries"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn site_down_calls_for_help_after_a_failed_check_and_says_which_and_why() {
+    let Some((mut rig, world)) = examples() else {
+        return;
+    };
+    world.fault(&json!({ "section": "blog", "method": "GET", "kind": "status", "status": 404 }));
+    world.fault(&json!({ "section": "blog", "method": "POST", "kind": "status", "status": 200, "body": "{\"heard\": true}" }));
+    rig.start();
+    let failed = rig.run("site-check", &[]);
+    assert_eq!(failed["status"], "failed", "{failed:#}");
+    let id = failed["id"].as_str().unwrap();
+    let called = rig.until("that help was called", || {
+        let delivery = rig.tree(id)["deliveries"][0].clone();
+        Some(delivery["runId"].as_str()?.to_owned())
+    });
+    let call = rig.finished(&called);
+    assert_eq!(output(&call, "call")["body"]["heard"], true, "{call:#}");
+    let calls = world.requests("blog");
+    let call = calls.iter().find(|call| call["method"] == "POST").unwrap();
+    assert!(call["body"].as_str().unwrap().contains(id), "{call:#}");
 }
 
 /// What the webhook sink took.

@@ -39,6 +39,7 @@ mod kills;
 mod knowledge;
 mod letting_go;
 mod limits;
+mod lineage;
 mod many;
 mod reload;
 mod schedules;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Tables, World};
+use super::{Tables, World, kin};
 use crate::id::TaskRunId;
 use crate::run::status::Status;
 use crate::store::control::LetterState;
@@ -33,7 +33,8 @@ impl World {
                 outputs.get(&task.task_run_id).copied(),
             ));
             let habit = self.guests.habits[task.task.as_str()];
-            let is_module = !(task.item_index == -1 && attempts.is_empty());
+            let is_module =
+                !kin::is_wait(&task.task) && !(task.item_index == -1 && attempts.is_empty());
             if calm && is_module && task.status == Status::Succeeded {
                 let expected = habit.failures as usize + 1;
                 if attempts.len() != expected {
@@ -48,7 +49,9 @@ impl World {
         if calm {
             // One effect an attempt: nothing ran that was not recorded.
             let effects: u32 = outside.effects.values().sum();
-            if effects as usize != tables.attempts.len() {
+            let of_guest =
+                |attempt: &&AttemptRow| !kin::is_wait(&tables.tasks[&attempt.task_run_id].task);
+            if effects as usize != tables.attempts.values().filter(of_guest).count() {
                 wrong.push(format!(
                     "{effects} effects of {} attempts",
                     tables.attempts.len()
@@ -72,6 +75,7 @@ impl World {
                 .filter(|key| !keys.insert((*key).clone()))
                 .map(|key| format!("two runs have the key {key}")),
         );
+        wrong.extend(kin::faults(&tables, &self.workflows));
         wrong
     }
 }

@@ -9,7 +9,7 @@ use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use super::query::{DUPLICATE_KEY, Value, execute_in_order, query};
 use super::statements::{
     ADVANCE_NUMBERS, APPEND_LOGS, CLAIM_DEAD, CLAIM_FREE, CONSUME, DEAD_RUNS, INSERT_RUNS, Insert,
-    LOCK_WORKFLOWS, LOOK, PASS, TAKE, TAKE_EVENT_IDS, UPDATE_RUNS, WRITE_ATTEMPTS,
+    LOCK_WORKFLOWS, LOOK, NOTE_ENDS, PASS, TAKE, TAKE_EVENT_IDS, UPDATE_RUNS, WRITE_ATTEMPTS,
     WRITE_HOST_CALLS, WRITE_IO, WRITE_JOBS, WRITE_TASKS,
 };
 use crate::id::{DaemonId, RunId};
@@ -199,6 +199,7 @@ impl MariaDbDialect<'_> {
             Table::Io => &WRITE_IO,
             Table::HostCall => &WRITE_HOST_CALLS,
             Table::Consumed => return self.rows(CONSUME, rows.to_owned()).await.map(drop),
+            Table::Ended => return self.rows(NOTE_ENDS, rows.to_owned()).await.map(drop),
         };
         self.put(insert, &values(rows)?).await
     }

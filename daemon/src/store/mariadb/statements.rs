@@ -20,7 +20,8 @@ pub(super) const INSERT_RUNS: &str = r#"
 insert into "workflow_run" ("workflow_run_id", "organization_id", "workflow_id", "workflow_name", "workflow_version_id", "number",
   "status", "trigger", "trace_id", "rerun_of", "origin_run_id", "inputs", "config", "idempotency_key",
   "priority", "owner", "lease_epoch", "revision", "scheduled_at", "created_at", "started_at",
-  "finished_at", "tolerated_failures", "failure_code", "failure_message")
+  "finished_at", "tolerated_failures", "failure_code", "failure_message",
+  "parent_run_id", "parent_task_run_id", "triggered_by", "root_run_id", "depth")
 select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."workflow_name",
   "t"."workflow_version_id",
   case when "t"."number" > 0 then "t"."number"
@@ -28,7 +29,8 @@ select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."wor
   "t"."status", "t"."trigger", "t"."trace_id", "t"."rerun_of", "t"."origin_run_id", "t"."inputs",
   "t"."config", "t"."idempotency_key", "t"."priority", "t"."owner", "t"."lease_epoch", "t"."revision",
   "t"."scheduled_at", "t"."created_at", "t"."started_at", "t"."finished_at", "t"."tolerated_failures",
-  "t"."failure_code", "t"."failure_message"
+  "t"."failure_code", "t"."failure_message", "t"."parent_run_id", "t"."parent_task_run_id", "t"."triggered_by",
+  "t"."root_run_id", "t"."depth"
 from json_table($1, '$[*]' columns ("ordinality" for ordinality,
   "workflow_run_id" longtext path '$[0]' error on error, "organization_id" longtext path '$[1]' error on error,
   "workflow_id" longtext path '$[2]' error on error, "workflow_name" longtext path '$[3]' error on error,
@@ -42,7 +44,9 @@ from json_table($1, '$[*]' columns ("ordinality" for ordinality,
   "scheduled_at" bigint path '$[18]' error on error, "created_at" bigint path '$[19]' error on error,
   "started_at" bigint path '$[20]' error on error, "finished_at" bigint path '$[21]' error on error,
   "tolerated_failures" bigint path '$[22]' error on error, "failure_code" longtext path '$[23]' error on error,
-  "failure_message" longtext path '$[24]' error on error)) as "t"
+  "failure_message" longtext path '$[24]' error on error, "parent_run_id" longtext path '$[25]' error on error,
+  "parent_task_run_id" longtext path '$[26]' error on error, "triggered_by" longtext path '$[27]' error on error,
+  "root_run_id" longtext path '$[28]' error on error, "depth" bigint path '$[29]' error on error)) as "t"
 join "workflow" as "w" on "w"."workflow_id" = "t"."workflow_id"
 where not exists (select 1 from "workflow_run" as "r" where "r"."workflow_run_id" = "t"."workflow_run_id")
   and not exists (select 1 from "workflow_run" as "r"
@@ -97,6 +101,17 @@ left join "workflow_run" as "r" on "r"."workflow_run_id" = "t"."workflow_run_id"
 pub(super) const CONSUME: &str = r#"
 delete "c" from json_table($1, '$[*]' columns ("run_command_id" longtext path '$[0]' error on error)) as "t"
 straight_join "run_command" as "c" on "c"."run_command_id" = "t"."run_command_id""#;
+
+/// Notes the workflows that start after the ends of these runs, which have just come to them.
+pub(super) const NOTE_ENDS: &str = r#"
+insert into "trigger_delivery" ("trigger_delivery_id", "organization_id", "source_run_id", "source_status",
+  "workflow_id", "state", "due_at", "created_at")
+select straight_join "r"."workflow_run_id" || '.' || "w"."workflow_id", "r"."organization_id", "r"."workflow_run_id",
+  "r"."status", "w"."workflow_id", 'pending', "r"."finished_at", "r"."finished_at"
+from json_table($1, '$[*]' columns ("workflow_run_id" longtext path '$[0]' error on error)) as "t"
+join "workflow_run" as "r" on "r"."workflow_run_id" = "t"."workflow_run_id"
+join "workflow_trigger" as "w" on "w"."organization_id" = "r"."organization_id"
+  and "w"."source_name" = "r"."workflow_name" and "w"."source_status" = "r"."status""#;
 
 /// A table's rows: as many as fit are put between its two ends, each with a parameter a column.
 #[derive(Debug)]

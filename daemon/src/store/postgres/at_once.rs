@@ -15,7 +15,7 @@ use crate::store::commit::{Dialect as _, Fault, is_one_wave, reason};
 use crate::store::{CommitOutcome, StoreError};
 
 /// New runs $1 and moved runs $2 that pass; of those that do, jobs $3, tasks $4, attempts $5, data $6, calls $7,
-/// orders $8 and lines $9. What each part means is said in `statements`.
+/// orders $8, ends $9 and lines $10. What each part means is said in `statements`.
 ///
 /// The parts see the data as it was before the statement and know of each other only what "passed" and the others
 /// hand on. That order puts the counter of event ids, where daemons wait for each other, after the fence.
@@ -27,7 +27,8 @@ with "w" as (select "workflow_id", "last_number" from "workflow"
 insert into "workflow_run" ("workflow_run_id", "organization_id", "workflow_id", "workflow_name", "workflow_version_id", "number",
   "status", "trigger", "trace_id", "rerun_of", "origin_run_id", "inputs", "config", "idempotency_key",
   "priority", "owner", "lease_epoch", "revision", "scheduled_at", "created_at", "started_at",
-  "finished_at", "tolerated_failures", "failure_code", "failure_message")
+  "finished_at", "tolerated_failures", "failure_code", "failure_message",
+  "parent_run_id", "parent_task_run_id", "triggered_by", "root_run_id", "depth")
 select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."workflow_name",
   "t"."workflow_version_id",
   case when "t"."number" > 0 then "t"."number"
@@ -35,20 +36,22 @@ select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."wor
   "t"."status", "t"."trigger", "t"."trace_id", "t"."rerun_of", "t"."origin_run_id", "t"."inputs",
   "t"."config", "t"."idempotency_key", "t"."priority", "t"."owner", "t"."lease_epoch", "t"."revision",
   "t"."scheduled_at", "t"."created_at", "t"."started_at", "t"."finished_at", "t"."tolerated_failures",
-  "t"."failure_code", "t"."failure_message"
+  "t"."failure_code", "t"."failure_message", "t"."parent_run_id", "t"."parent_task_run_id", "t"."triggered_by",
+  "t"."root_run_id", "t"."depth"
 from rows from (json_to_recordset($1::json) as ("workflow_run_id" text, "organization_id" text, "workflow_id" text, "workflow_name" text,
   "workflow_version_id" text, "number" bigint, "status" text, "trigger" text, "trace_id" text,
   "rerun_of" text, "origin_run_id" text, "inputs" text, "config" text, "idempotency_key" text,
   "priority" bigint, "owner" text, "lease_epoch" bigint, "revision" bigint, "scheduled_at" bigint,
   "created_at" bigint, "started_at" bigint, "finished_at" bigint, "tolerated_failures" bigint,
-  "failure_code" text, "failure_message" text)) with ordinality as "t"
+  "failure_code" text, "failure_message" text, "parent_run_id" text, "parent_task_run_id" text,
+  "triggered_by" text, "root_run_id" text, "depth" bigint)) with ordinality as "t"
 join "w" on "w"."workflow_id" = "t"."workflow_id"
 where not exists (select 1 from "workflow_run" as "r" where "r"."workflow_run_id" = "t"."workflow_run_id")
   and not exists (select 1 from "workflow_run" as "r"
     where "r"."organization_id" = "t"."organization_id" and "r"."idempotency_key" = "t"."idempotency_key")
   and ("t"."owner" is null or exists (select 1 from "daemon" as "d" where "d"."daemon_id" = "t"."owner"))
 on conflict do nothing
-returning "workflow_run_id", "organization_id", "workflow_id", "number"),
+returning "workflow_run_id", "organization_id", "workflow_id", "number", "workflow_name", "status", "finished_at"),
 "numbered" as (
 update "workflow" set "last_number" = greatest("workflow"."last_number", "m"."number")
 from (select "workflow_id", max("number") as "number" from "inserted" group by "workflow_id") as "m"
@@ -62,9 +65,10 @@ from json_to_recordset($2::json) as "t"("workflow_run_id" text, "lease_epoch" bi
   "finished_at" bigint, "tolerated_failures" bigint, "failure_code" text, "failure_message" text)
 where "r"."workflow_run_id" = "t"."workflow_run_id" and "r"."lease_epoch" = "t"."lease_epoch"
   and "r"."revision" = "t"."revision"
-returning "r"."workflow_run_id", "r"."organization_id"),
-"passed" as materialized (select "workflow_run_id", "organization_id" from "inserted"
-  union all select "workflow_run_id", "organization_id" from "moved"),
+returning "r"."workflow_run_id", "r"."organization_id", "r"."workflow_name", "r"."status", "r"."finished_at"),
+"passed" as materialized (
+select "workflow_run_id", "organization_id", "workflow_name", "status", "finished_at" from "inserted"
+  union all select "workflow_run_id", "organization_id", "workflow_name", "status", "finished_at" from "moved"),
 "jobs" as (
 insert into "job_run" ("job_run_id", "workflow_run_id", "organization_id", "job", "status", "started_at", "finished_at",
   "tolerated_failures")
@@ -128,9 +132,18 @@ where "workflow_run_id" in (select "workflow_run_id" from "passed")),
 delete from "run_command" where "run_command_id" in
   (select "t"."run_command_id" from json_to_recordset($8::json) as "t"("run_command_id" text))
   and "workflow_run_id" in (select "workflow_run_id" from "passed")),
+"told" as (
+insert into "trigger_delivery" ("trigger_delivery_id", "organization_id", "source_run_id", "source_status",
+  "workflow_id", "state", "due_at", "created_at")
+select "r"."workflow_run_id" || '.' || "w"."workflow_id", "r"."organization_id", "r"."workflow_run_id", "r"."status",
+  "w"."workflow_id", 'pending', "r"."finished_at", "r"."finished_at"
+from json_to_recordset($9::json) as "t"("workflow_run_id" text)
+join "passed" as "r" on "r"."workflow_run_id" = "t"."workflow_run_id"
+join "workflow_trigger" as "w" on "w"."organization_id" = "r"."organization_id"
+  and "w"."source_name" = "r"."workflow_name" and "w"."source_status" = "r"."status"),
 "lines" as materialized (
 select row_number() over (order by "t"."ordinal", "t"."line") as "place", "t".*, "passed"."organization_id"
-from json_to_recordset($9::json) as "t"("ordinal" bigint, "line" bigint, "workflow_run_id" text, "task_run_id" text, "task_attempt_id" text,
+from json_to_recordset($10::json) as "t"("ordinal" bigint, "line" bigint, "workflow_run_id" text, "task_run_id" text, "task_attempt_id" text,
   "kind" text, "level" text, "message" text, "fields" text, "created_at" bigint)
 join "passed" on "passed"."workflow_run_id" = "t"."workflow_run_id"),
 "counted" as (select count(*) as "lines" from "lines"),

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::statements::{
-    ADVANCE_NUMBERS, APPEND_LOGS, CLAIM, CONSUME, INSERT_RUNS, LOCK_WORKFLOWS, LOOK,
+    ADVANCE_NUMBERS, APPEND_LOGS, CLAIM, CONSUME, INSERT_RUNS, LOCK_WORKFLOWS, LOOK, NOTE_ENDS,
     TAKE_EVENT_IDS, UPDATE_RUNS, WRITE_ATTEMPTS, WRITE_HOST_CALLS, WRITE_IO, WRITE_JOBS,
     WRITE_TASKS,
 };
@@ -164,6 +164,7 @@ impl PgDialect<'_> {
             Table::Io => WRITE_IO,
             Table::HostCall => WRITE_HOST_CALLS,
             Table::Consumed => CONSUME,
+            Table::Ended => NOTE_ENDS,
         };
         sqlx::query(statement)
             .bind(rows)

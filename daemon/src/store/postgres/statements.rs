@@ -8,7 +8,8 @@ pub(super) const INSERT_RUNS: &str = r#"
 insert into "workflow_run" ("workflow_run_id", "organization_id", "workflow_id", "workflow_name", "workflow_version_id", "number",
   "status", "trigger", "trace_id", "rerun_of", "origin_run_id", "inputs", "config", "idempotency_key",
   "priority", "owner", "lease_epoch", "revision", "scheduled_at", "created_at", "started_at",
-  "finished_at", "tolerated_failures", "failure_code", "failure_message")
+  "finished_at", "tolerated_failures", "failure_code", "failure_message",
+  "parent_run_id", "parent_task_run_id", "triggered_by", "root_run_id", "depth")
 select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."workflow_name",
   "t"."workflow_version_id",
   case when "t"."number" > 0 then "t"."number"
@@ -16,13 +17,15 @@ select "t"."workflow_run_id", "t"."organization_id", "t"."workflow_id", "t"."wor
   "t"."status", "t"."trigger", "t"."trace_id", "t"."rerun_of", "t"."origin_run_id", "t"."inputs",
   "t"."config", "t"."idempotency_key", "t"."priority", "t"."owner", "t"."lease_epoch", "t"."revision",
   "t"."scheduled_at", "t"."created_at", "t"."started_at", "t"."finished_at", "t"."tolerated_failures",
-  "t"."failure_code", "t"."failure_message"
+  "t"."failure_code", "t"."failure_message", "t"."parent_run_id", "t"."parent_task_run_id", "t"."triggered_by",
+  "t"."root_run_id", "t"."depth"
 from rows from (json_to_recordset($1::json) as ("workflow_run_id" text, "organization_id" text, "workflow_id" text, "workflow_name" text,
   "workflow_version_id" text, "number" bigint, "status" text, "trigger" text, "trace_id" text,
   "rerun_of" text, "origin_run_id" text, "inputs" text, "config" text, "idempotency_key" text,
   "priority" bigint, "owner" text, "lease_epoch" bigint, "revision" bigint, "scheduled_at" bigint,
   "created_at" bigint, "started_at" bigint, "finished_at" bigint, "tolerated_failures" bigint,
-  "failure_code" text, "failure_message" text)) with ordinality as "t"
+  "failure_code" text, "failure_message" text, "parent_run_id" text, "parent_task_run_id" text,
+  "triggered_by" text, "root_run_id" text, "depth" bigint)) with ordinality as "t"
 join "workflow" as "w" on "w"."workflow_id" = "t"."workflow_id"
 where not exists (select 1 from "workflow_run" as "r" where "r"."workflow_run_id" = "t"."workflow_run_id")
   and not exists (select 1 from "workflow_run" as "r"
@@ -135,6 +138,17 @@ from json_to_recordset($1::json) as "t"("host_call_id" text, "workflow_run_id" t
 pub(super) const CONSUME: &str = r#"
 delete from "run_command" where "run_command_id" in
   (select "t"."run_command_id" from json_to_recordset($1::json) as "t"("run_command_id" text))"#;
+
+/// Notes the workflows that start after the ends of these runs, which have just come to them.
+pub(super) const NOTE_ENDS: &str = r#"
+insert into "trigger_delivery" ("trigger_delivery_id", "organization_id", "source_run_id", "source_status",
+  "workflow_id", "state", "due_at", "created_at")
+select "r"."workflow_run_id" || '.' || "w"."workflow_id", "r"."organization_id", "r"."workflow_run_id", "r"."status",
+  "w"."workflow_id", 'pending', "r"."finished_at", "r"."finished_at"
+from json_to_recordset($1::json) as "t"("workflow_run_id" text)
+join "workflow_run" as "r" on "r"."workflow_run_id" = "t"."workflow_run_id"
+join "workflow_trigger" as "w" on "w"."organization_id" = "r"."organization_id"
+  and "w"."source_name" = "r"."workflow_name" and "w"."source_status" = "r"."status""#;
 
 /// Takes a range of event ids; answers the last one. The row stays locked until the commit, so ranges
 /// become visible in their order.

@@ -13,8 +13,8 @@ use super::dialect::{BEGIN, COMMIT, ROLLBACK};
 use super::put::{Put, broken};
 use super::statements::{
     ADD_HOST_CALL, ADD_IO, ADD_LOG, ADVANCE_NUMBER, CONSUME, END_ATTEMPT, END_TASK, FENCE,
-    INSERT_RUN, KEEP_EVENT_ID, LAST_EVENT_ID, LOOK, MOVE, MOVE_KNOWN, MOVE_ON, PUT_ATTEMPT,
-    PUT_JOB, PUT_TASK,
+    INSERT_RUN, KEEP_EVENT_ID, LAST_EVENT_ID, LOOK, MOVE, MOVE_KNOWN, MOVE_ON, NOTE_END,
+    PUT_ATTEMPT, PUT_JOB, PUT_TASK,
 };
 use crate::id::RunId;
 use crate::run::status::Status;
@@ -50,6 +50,7 @@ pub(super) struct Hand<'c> {
     add_io: Put<'c>,
     add_host_call: Put<'c>,
     consume: Put<'c>,
+    note_end: Put<'c>,
     last_event_id: Put<'c>,
     keep_event_id: Put<'c>,
     add_log: Put<'c>,
@@ -102,6 +103,7 @@ impl<'c> Hand<'c> {
             add_io: put(ADD_IO)?,
             add_host_call: put(ADD_HOST_CALL)?,
             consume: put(CONSUME)?,
+            note_end: put(NOTE_END)?,
             last_event_id: put(LAST_EVENT_ID)?,
             keep_event_id: put(KEEP_EVENT_ID)?,
             add_log: put(ADD_LOG)?,
@@ -196,6 +198,9 @@ impl<'c> Hand<'c> {
         for order in &t.consumed {
             self.consume.open().id(order)?.run()?;
         }
+        if t.ends {
+            self.note_end.open().id(t.run_id)?.run()?;
+        }
         if let Some(control) = &t.control {
             super::control::apply(self.db, t.run_id, control)?;
         }
@@ -230,7 +235,12 @@ impl<'c> Hand<'c> {
             .opt_time(run.finished_at)?
             .raw(run.tolerated_failures)?
             .opt_text(run.failure_code.as_deref())?
-            .opt_text(run.failure_message.as_deref())?;
+            .opt_text(run.failure_message.as_deref())?
+            .opt_id(run.lineage.parent_run_id)?
+            .opt_id(run.lineage.parent_task_run_id)?
+            .opt_id(run.lineage.triggered_by)?
+            .opt_id(run.lineage.root_run_id)?
+            .raw(run.lineage.depth)?;
         if put.run()? == 0 {
             return Ok(None);
         }

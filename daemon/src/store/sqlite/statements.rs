@@ -6,9 +6,11 @@ pub(super) const INSERT_RUN: &str = r#"
 insert into "workflow_run" ("workflow_run_id", "organization_id", "workflow_id", "workflow_name",
   "workflow_version_id", "number", "status", "trigger", "trace_id", "rerun_of", "origin_run_id", "inputs",
   "config", "idempotency_key", "priority", "owner", "lease_epoch", "revision", "scheduled_at", "created_at",
-  "started_at", "finished_at", "tolerated_failures", "failure_code", "failure_message")
+  "started_at", "finished_at", "tolerated_failures", "failure_code", "failure_message",
+  "parent_run_id", "parent_task_run_id", "triggered_by", "root_run_id", "depth")
 select ?1, ?2, ?3, ?4, ?5, case when ?6 > 0 then ?6 else "w"."last_number" + 1 end, ?7, ?8, ?9, ?10, ?11, ?12,
-  ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25
+  ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
+  ?26, ?27, ?28, ?29, ?30
 from "workflow" as "w" where "w"."workflow_id" = ?3
   and not exists (select 1 from "workflow_run" as "r" where "r"."workflow_run_id" = ?1)
   and not exists (select 1 from "workflow_run" as "r"
@@ -20,6 +22,16 @@ pub(super) const ADVANCE_NUMBER: &str = r#"
 update "workflow" set "last_number" = max("last_number",
   (select "number" from "workflow_run" where "workflow_run_id" = ?1))
 where "workflow_id" = ?2"#;
+
+/// Notes the workflows that start after the end of this run, which has just come to it.
+pub(super) const NOTE_END: &str = r#"
+insert into "trigger_delivery" ("trigger_delivery_id", "organization_id", "source_run_id", "source_status",
+  "workflow_id", "state", "due_at", "created_at")
+select "r"."workflow_run_id" || '.' || "t"."workflow_id", "r"."organization_id", "r"."workflow_run_id", "r"."status",
+  "t"."workflow_id", 'pending', "r"."finished_at", "r"."finished_at"
+from "workflow_run" as "r" join "workflow_trigger" as "t" on "t"."organization_id" = "r"."organization_id"
+  and "t"."source_name" = "r"."workflow_name" and "t"."source_status" = "r"."status"
+where "r"."workflow_run_id" = ?1"#;
 
 /// The fence: a run at the expected epoch and revision.
 pub(super) const FENCE: &str = r#"
