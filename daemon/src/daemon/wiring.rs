@@ -65,7 +65,12 @@ pub(super) async fn listener(
     settings: &Settings,
     extent: Extent,
 ) -> Result<(Option<TcpListener>, Option<SocketAddr>), StartError> {
-    let Some(address) = settings.server.listen.0.filter(|_| extent == Extent::Service) else {
+    let Some(address) = settings
+        .server
+        .listen
+        .0
+        .filter(|_| extent == Extent::Service)
+    else {
         return Ok((None, None));
     };
     let taken = async {
