@@ -15,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessError, FirstAdmin};
 use crate::api::{self, ApiState, LocalApi};
+use crate::broker::Broker;
+use crate::broker::secret::Secrets;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::engine::EngineHandle;
 use crate::reload::{Reload, Versions};
-use crate::schedule::{Keeper, ScheduleParts};
-use crate::store::StoreError;
+use crate::schedule::{Keeper, ScheduleParts, Schedules};
+use crate::store::{Store, StoreError};
 
 mod lock;
 mod wiring;
@@ -130,7 +132,7 @@ pub struct Daemon {
     reload: Option<JoinHandle<()>>,
     settled: watch::Receiver<bool>,
     /// What keeps schedules, how to stop it, and whether it has taken in what the files say.
-    keeper: Option<(JoinHandle<()>, CancellationToken, watch::Receiver<bool>)>,
+    keeper: Option<Kept>,
     drain: Duration,
     /// Held to the end.
     _locks: (StateLock, Option<lock::StoreLock>),
@@ -157,27 +159,11 @@ impl Daemon {
         let state = settings.paths.state.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store_lock = wiring::store_lock(&settings)?;
-        let listener = wiring::listener(&settings, extent).await?;
-        let address = listener
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok());
+        let (listener, address) = wiring::listener(&settings, extent).await?;
         let (store, people) = wiring::store(&settings).await?;
         let access = wiring::access(&settings, Arc::clone(&people), Arc::clone(&clock)).await?;
-        let secrets = wiring::secrets(&settings, &environment)?
-            .with_table(Arc::clone(&store), Arc::clone(&clock));
-        let secrets = Arc::new(secrets);
-        secrets.refresh().await;
-        let broker = wiring::broker(
-            &settings,
-            Arc::clone(&secrets),
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            // Where nothing listens, nothing of ours is to be reached.
-            address.iter().map(SocketAddr::port).collect(),
-        )?;
-        if matches!(extent, Extent::Service | Extent::Whole) {
-            wiring::strangers(&broker).await?;
-        }
+        let kept = (&store, &clock);
+        let (secrets, broker) = brokered(&settings, &environment, kept, address, extent).await?;
         let sandbox = Arc::new(wiring::sandbox(&settings, &state, broker)?);
         let versions = Arc::new(Versions::new(Arc::clone(&store), Arc::clone(&sandbox)));
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
@@ -194,19 +180,17 @@ impl Daemon {
             &catalog,
             swapped,
         ));
-        let parts = ScheduleParts {
-            store: Arc::clone(&store),
-            engine: engine.clone(),
-            clock: Arc::clone(&clock),
-            catalog: Arc::clone(&catalog),
-            changed,
-            per_workflow: settings.limits.schedules,
-        };
-        let (keeper, schedules, synced) = Keeper::new(parts, extent == Extent::Service);
-        let keeper = matches!(extent, Extent::Service | Extent::Files).then(|| {
-            let stop = CancellationToken::new();
-            (tokio::spawn(keeper.run(stop.clone())), stop, synced)
-        });
+        let (schedules, keeper) = keep(
+            extent,
+            ScheduleParts {
+                store: Arc::clone(&store),
+                engine: engine.clone(),
+                clock: Arc::clone(&clock),
+                catalog: Arc::clone(&catalog),
+                changed,
+                per_workflow: settings.limits.schedules,
+            },
+        );
         let follows = extent != Extent::Records;
         let reload = follows.then(|| tokio::spawn(reload.run(stop.clone())));
         let router = api::router(ApiState {
@@ -317,6 +301,45 @@ impl Daemon {
             tracing::error!(%error, "the reload loop ended badly");
         }
     }
+}
+
+/// The secrets, read, and what tasks reach the world through.
+async fn brokered(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+    address: Option<SocketAddr>,
+    extent: Extent,
+) -> Result<(Arc<Secrets>, Arc<Broker>), StartError> {
+    let secrets =
+        wiring::secrets(settings, environment)?.with_table(Arc::clone(store), Arc::clone(clock));
+    let secrets = Arc::new(secrets);
+    secrets.refresh().await;
+    let broker = wiring::broker(
+        settings,
+        Arc::clone(&secrets),
+        Arc::clone(store),
+        Arc::clone(clock),
+        // Where nothing listens, nothing of ours is to be reached.
+        address.iter().map(SocketAddr::port).collect(),
+    )?;
+    if matches!(extent, Extent::Service | Extent::Whole) {
+        wiring::strangers(&broker).await?;
+    }
+    Ok((secrets, broker))
+}
+
+/// What keeps schedules under way: the task, its stop, and whether it has taken in what the files say.
+type Kept = (JoinHandle<()>, CancellationToken, watch::Receiver<bool>);
+
+/// Starts keeping schedules, where that is this process's business.
+fn keep(extent: Extent, parts: ScheduleParts) -> (Schedules, Option<Kept>) {
+    let (keeper, schedules, synced) = Keeper::new(parts, extent == Extent::Service);
+    let kept = matches!(extent, Extent::Service | Extent::Files).then(|| {
+        let stop = CancellationToken::new();
+        (tokio::spawn(keeper.run(stop.clone())), stop, synced)
+    });
+    (schedules, kept)
 }
 
 /// Refuses folders that are something else: what would be looked for in them is never found.

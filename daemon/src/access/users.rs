@@ -557,6 +557,6 @@ impl MadeUser {
     /// Its text.
     pub fn password(&self) -> Option<&str> {
         let made = self.one_time_password.as_ref();
-        made.map(|password| password.expose_secret().as_ref())
+        made.map(|password| password.expose_secret())
     }
 }

@@ -133,6 +133,22 @@ fn if_match(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
         .ok_or_else(|| ApiError::bad_request("If-Match: the ETag of the schedule, or *"))
 }
 
+/// Notes a change in the audit log.
+async fn noted(
+    state: &ApiState,
+    caller: &Authorized,
+    action: &str,
+    row: &ScheduleRow,
+) -> Result<(), ApiError> {
+    let details =
+        json!({ "workflow": row.workflow_name, "name": row.name, "revision": row.revision });
+    let schedule = row.schedule_id.to_string();
+    Ok(state
+        .access
+        .note(caller, action, &schedule, details)
+        .await?)
+}
+
 /// The caller's schedules.
 pub async fn all(
     caller: Authorized,
@@ -166,7 +182,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let live = workflows::find(&state.catalog.load(), caller.organization, &workflow)?;
     let row = state.schedules.create(&live, &wanted).await?;
-    note(caller, &state, "schedule.create", &row).await?;
+    noted(&state, &caller, "schedule.create", &row).await?;
     let place = [(
         header::LOCATION,
         format!("/v0/schedules/{}", row.schedule_id),
@@ -188,21 +204,6 @@ pub async fn get(
     Ok((etag(&row), Envelope::of(view(&state.schedules, &row))).into_response())
 }
 
-/// The line of the audit log that says who changed a schedule, and what it says now.
-async fn note(
-    caller: Authorized,
-    state: &ApiState,
-    deed: &'static str,
-    row: &ScheduleRow,
-) -> Result<(), ApiError> {
-    let details = views::json_text(&row.definition);
-    let access = &state.access;
-    access
-        .note(&caller, deed, &row.schedule_id.to_string(), details)
-        .await?;
-    Ok(())
-}
-
 async fn change(
     caller: Authorized,
     state: &ApiState,
@@ -215,13 +216,13 @@ async fn change(
         .schedules
         .change(caller.organization, id(schedule)?, &change, seen)
         .await?;
-    let deed = match change {
+    let action = match change {
         Change::Replace(_) => "schedule.update",
         Change::Enable(true) => "schedule.resume",
         Change::Enable(false) => "schedule.pause",
         Change::Delete => "schedule.delete",
     };
-    note(caller, state, deed, &row).await?;
+    noted(state, &caller, action, &row).await?;
     Ok((etag(&row), Envelope::of(view(&state.schedules, &row))).into_response())
 }
 
@@ -402,15 +403,15 @@ pub async fn backfill(
         return Err(ApiError::bad_request("`to` lies before `from`"));
     }
     let done = state.schedules.backfill(&row, range, body.dry_run).await?;
-    if !body.dry_run && !done.too_many {
-        note(caller, &state, "schedule.backfill", &row).await?;
-    }
     if done.too_many {
         return Err(ApiError::unacceptable(
             "backfill.too-many",
             format!("the range has more than {BACKFILL_MAX} times; ask for a shorter one"),
             Vec::new(),
         ));
+    }
+    if !body.dry_run {
+        noted(&state, &caller, "schedule.backfill", &row).await?;
     }
     let runs = done.times.iter().filter(|time| time.runs).count();
     let times: Vec<Value> = done

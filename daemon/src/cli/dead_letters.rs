@@ -96,7 +96,7 @@ fn body(which: &DeadLetterFilter) -> Result<Value, CliError> {
         ("all", which.all.then_some(json!(true))),
     ];
     let filtered = filter.iter().any(|(_, value)| value.is_some());
-    if which.ids.is_empty() == !filtered {
+    if which.ids.is_empty() != filtered {
         return Err(CliError::new(
             Exit::Usage,
             "say which entries: their ids, or --workflow, --code, --since, --until, or --all",
@@ -152,28 +152,7 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
             done_key: done, "refused": refused, "skipped": skipped, "queueFull": full
         }));
     } else {
-        for row in &done {
-            match row.as_str() {
-                Some(id) => print::line(&format!("{done_key} {id}")),
-                None => print::line(&format!(
-                    "{done_key} {} as {}",
-                    print::text(row, "runId"),
-                    print::text(row, "redriveRunId")
-                )),
-            }
-        }
-        for row in &refused {
-            let (run, message) = (print::text(row, "runId"), print::text(row, "message"));
-            print::line(&format!("refused {run}: {}", shown(message)));
-        }
-        for id in skipped.iter().filter_map(Value::as_str) {
-            print::line(&format!("skipped {id}: it is unknown, or no longer open"));
-        }
-        print::line(&format!(
-            "{} {done_key}, {} refused",
-            done.len(),
-            refused.len()
-        ));
+        told(done_key, &done, &refused, &skipped);
     }
     if verb == "redrive" && !done.is_empty() && !client.is_daemon() {
         print::aside(
@@ -188,4 +167,30 @@ async fn bulk(client: &Client, verb: &str, mut body: Value, json: bool) -> Resul
         true => Exit::Ok,
         false => Exit::Refused,
     })
+}
+
+/// What became of the entries, for a person.
+fn told(done_key: &str, done: &[Value], refused: &[Value], skipped: &[Value]) {
+    for row in done {
+        match row.as_str() {
+            Some(id) => print::line(&format!("{done_key} {id}")),
+            None => print::line(&format!(
+                "{done_key} {} as {}",
+                print::text(row, "runId"),
+                print::text(row, "redriveRunId")
+            )),
+        }
+    }
+    for row in refused {
+        let (run, message) = (print::text(row, "runId"), print::text(row, "message"));
+        print::line(&format!("refused {run}: {}", shown(message)));
+    }
+    for id in skipped.iter().filter_map(Value::as_str) {
+        print::line(&format!("skipped {id}: it is unknown, or no longer open"));
+    }
+    print::line(&format!(
+        "{} {done_key}, {} refused",
+        done.len(),
+        refused.len()
+    ));
 }

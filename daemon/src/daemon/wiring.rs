@@ -1,6 +1,7 @@
 //! From settings to parts: each part gets its numbers and nothing else.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,19 +64,23 @@ pub(super) async fn store(
 pub(super) async fn listener(
     settings: &Settings,
     extent: Extent,
-) -> Result<Option<TcpListener>, StartError> {
+) -> Result<(Option<TcpListener>, Option<SocketAddr>), StartError> {
     let Some(address) = settings
         .server
         .listen
         .0
         .filter(|_| extent == Extent::Service)
     else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(Some(listener)),
-        Err(cause) => Err(StartError::Listen { address, cause }),
-    }
+    let taken = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((Some(listener), Some(address)))
+    };
+    taken
+        .await
+        .map_err(|cause| StartError::Listen { address, cause })
 }
 
 /// Who may do what.

@@ -175,12 +175,12 @@ impl Sandbox {
     }
 
     /// What an invocation asks for, unless its module is not there.
-    fn attempt(&self, invocation: Invocation) -> Result<Attempt, AttemptReport> {
+    fn attempt(&self, invocation: Invocation) -> Result<Attempt, Box<AttemptReport>> {
         let meter = Arc::new(Meter::new(invocation.limits.cpu));
         let Some(module) = self.modules.get(&invocation.module) else {
             let why = format!("the module {} is not loaded", invocation.module);
             let failure = Failure::retryable(FailureSource::Host, "host.module", why);
-            return Err(ended_with(&meter, Err(failure)));
+            return Err(Box::new(ended_with(&meter, Err(failure))));
         };
         Ok(Attempt {
             module,
@@ -216,7 +216,7 @@ impl Invoke for Sandbox {
     async fn invoke(&self, invocation: Invocation) -> AttemptReport {
         match self.attempt(invocation) {
             Ok(attempt) => self.run(attempt).await,
-            Err(report) => report,
+            Err(report) => *report,
         }
     }
 
@@ -227,7 +227,7 @@ impl Invoke for Sandbox {
                 runtime.spawn(async move { hand_over(guest.await) });
             }
             (Ok(attempt), None) => hand_over(ended_with(&attempt.meter, Err(stopped()))),
-            (Err(report), _) => hand_over(report),
+            (Err(report), _) => hand_over(*report),
         }
     }
 }

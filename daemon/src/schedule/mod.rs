@@ -55,11 +55,8 @@ pub struct ScheduleParts {
 
 /// The key under which the run of a time is started: the same for everybody who tries.
 pub fn idempotency_key(schedule: ScheduleId, nominal: Timestamp) -> String {
-    format!("{KEY_PREFIX}{schedule}:{}", nominal.as_micros())
+    crate::run::key::schedule_key(&schedule.to_string(), nominal)
 }
-
-/// What the keys of scheduled runs begin with; nobody else may use such a key.
-pub const KEY_PREFIX: &str = "schedule:";
 
 /// The trace id of the run of a time: the same for everybody who tries, so that it can be looked for before the run is
 /// there.

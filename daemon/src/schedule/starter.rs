@@ -202,7 +202,7 @@ impl Keeper {
                 next.extend(waits.take(free).map(|seen| begun(&seen.fire, now)));
             }
             settled.extend(open.iter().filter(|seen| ended(seen)).map(closed));
-            settled.extend(next.iter().map(|fire| become_due(fire)));
+            settled.extend(next.iter().map(become_due));
             let written = self.shared.store.fires_settle(&settled).await?;
             let skip = settled.len() - next.len();
             let won = next.into_iter().zip(written.into_iter().skip(skip));

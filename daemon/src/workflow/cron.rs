@@ -151,7 +151,7 @@ impl Cron {
         loop {
             let wall = whole_seconds(from.naive_local());
             let next = self.matching(wall, inclusive)?;
-            let shown = from.clone().checked_add_signed(next - from.naive_local())?;
+            let shown = from.checked_add_signed(next - from.naive_local())?;
             if shown.naive_local() == next {
                 return Some(shown);
             }
@@ -195,7 +195,7 @@ fn change_between(from: DateTime<Tz>, to: DateTime<Tz>) -> Option<DateTime<Tz>> 
     let (mut same, mut other) = (from, to);
     // Day by day, so that of two changes the first is found.
     loop {
-        let next = same.clone().checked_add_signed(TimeDelta::days(1))?;
+        let next = same.checked_add_signed(TimeDelta::days(1))?;
         if next >= other {
             break;
         }
@@ -211,7 +211,7 @@ fn change_between(from: DateTime<Tz>, to: DateTime<Tz>) -> Option<DateTime<Tz>> 
     }
     while other.timestamp() - same.timestamp() > 1 {
         let half = TimeDelta::seconds((other.timestamp() - same.timestamp()) / 2);
-        let middle = same.clone().checked_add_signed(half)?;
+        let middle = same.checked_add_signed(half)?;
         match offset(&middle) == before {
             true => same = middle,
             false => other = middle,

@@ -75,7 +75,7 @@ impl World {
         std::fs::create_dir(&settings.paths.tasks).unwrap();
         edit(&mut settings);
         let lock = Daemon::lock(&settings, Duration::ZERO).await.unwrap();
-        let daemon = Daemon::start(settings, BTreeMap::new(), lock, Extent::Whole)
+        let daemon = Daemon::start(settings, BTreeMap::new(), lock, Extent::Service)
             .await
             .unwrap();
         daemon.settled().await;
