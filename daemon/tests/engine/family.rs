@@ -12,7 +12,6 @@ use flowweaver::store::lineage::{DeliveryState, EndOf};
 use flowweaver::store::rows::{RunFilter, RunRow};
 use flowweaver::store::{Durability, Store};
 use flowweaver::workflow::Workflow;
-use flowweaver::workflow::environment::WorkflowFacts;
 use serde_json::{Value, json};
 
 use crate::{Echo, build_with, publish_with, request};

@@ -33,8 +33,8 @@ impl World {
                 outputs.get(&task.task_run_id).copied(),
             ));
             let habit = self.guests.habits[task.task.as_str()];
-            let is_module =
-                !kin::is_wait(&task.task) && !(task.item_index == -1 && attempts.is_empty());
+            let is_head = task.item_index == -1 && attempts.is_empty();
+            let is_module = !kin::is_wait(&task.task) && !is_head;
             if calm && is_module && task.status == Status::Succeeded {
                 let expected = habit.failures as usize + 1;
                 if attempts.len() != expected {
