@@ -78,6 +78,17 @@ fn main() {
     }
 }
 
+fn shown((finished, queued): (usize, usize), call: &str, times: &[Duration]) {
+    let at = |percent: usize| {
+        times[(times.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1e6
+    };
+    println!(
+        "| {finished}, {queued} | {call} | {:.0} us | {:.0} us |",
+        at(50),
+        at(99)
+    );
+}
+
 async fn measure(finished: usize, queued: usize) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("store.db");
@@ -107,16 +118,7 @@ async fn measure(finished: usize, queued: usize) {
         "| {finished}, {queued} | (filling, {size} MiB) | {:.1} s | |",
         filled.as_secs_f64()
     );
-    let show = |call: &str, times: Vec<Duration>| {
-        let at = |percent: usize| {
-            times[(times.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1e6
-        };
-        println!(
-            "| {finished}, {queued} | {call} | {:.0} us | {:.0} us |",
-            at(50),
-            at(99)
-        );
-    };
+    let show = |call: &str, times: Vec<Duration>| shown((finished, queued), call, &times);
     let page = |filter: RunFilter| {
         let store = store.clone();
         async move { store.runs(&filter).await.map(drop).unwrap() }
@@ -151,9 +153,7 @@ async fn measure(finished: usize, queued: usize) {
         "list, 50 of a workflow",
         timed(|| page(of_workflow())).await,
     );
-    let claim = || async {
-        store.claim(daemon, 1).await.map(drop).unwrap();
-    };
+    let claim = || async { drop(store.claim(daemon, 1).await.unwrap()) };
     show("claim of one run", timed(claim).await);
     show(
         "a task's step in a commit of its own",

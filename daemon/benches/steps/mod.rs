@@ -88,6 +88,40 @@ pub async fn start_run(store: &SqliteStore, daemon: DaemonId) -> RunId {
     run_id
 }
 
+/// What a step says of a run that goes on.
+const GOES_ON: RunUpdate = RunUpdate {
+    status: Status::Running,
+    started_at: Some(NOW),
+    finished_at: None,
+    tolerated_failures: 0,
+    failure_code: None,
+    failure_message: None,
+};
+
+fn ended(
+    attempt_id: AttemptId,
+    task_run_id: TaskRunId,
+    run_id: RunId,
+    daemon_id: DaemonId,
+) -> AttemptRow {
+    AttemptRow {
+        attempt_id,
+        task_run_id,
+        run_id,
+        organization_id: OrganizationId::ROOT,
+        number: 1,
+        lease_epoch: 1,
+        daemon_id,
+        status: Status::Succeeded,
+        started_at: NOW,
+        finished_at: Some(NOW),
+        cpu_us: 120,
+        memory_peak_bytes: 1 << 20,
+        logs_dropped: 0,
+        failure: None,
+    }
+}
+
 /// The step of one task of it.
 pub fn step(run_id: RunId, revision: i64, daemon_id: DaemonId) -> Transition {
     let organization_id = OrganizationId::ROOT;
@@ -137,22 +171,7 @@ pub fn step(run_id: RunId, revision: i64, daemon_id: DaemonId) -> Transition {
             reason_code: None,
             reason_message: None,
         }],
-        attempts: vec![AttemptRow {
-            attempt_id,
-            task_run_id,
-            run_id,
-            organization_id,
-            number: 1,
-            lease_epoch: 1,
-            daemon_id,
-            status: Status::Succeeded,
-            started_at: NOW,
-            finished_at: Some(NOW),
-            cpu_us: 120,
-            memory_peak_bytes: 1 << 20,
-            logs_dropped: 0,
-            failure: None,
-        }],
+        attempts: vec![ended(attempt_id, task_run_id, run_id, daemon_id)],
         io: vec![
             io(
                 IoId::generate(),
@@ -165,16 +184,6 @@ pub fn step(run_id: RunId, revision: i64, daemon_id: DaemonId) -> Transition {
             event("task.started", "keyword started"),
             event("task.succeeded", "keyword succeeded"),
         ],
-        ..blank(
-            run_id,
-            RunChange::Update(RunUpdate {
-                status: Status::Running,
-                started_at: Some(NOW),
-                finished_at: None,
-                tolerated_failures: 0,
-                failure_code: None,
-                failure_message: None,
-            }),
-        )
+        ..blank(run_id, RunChange::Update(GOES_ON))
     }
 }

@@ -32,6 +32,42 @@ struct Case {
     run_minutes: i64,
 }
 
+/// Which of the times that came unseen are started late, and which are missed and why.
+fn caught_up(
+    schedule: &Schedule,
+    come: &[i64],
+    has_due: bool,
+    now: i64,
+) -> (Vec<i64>, Vec<(i64, &'static str)>) {
+    let window = i64::try_from(schedule.catch_up_window.0.as_secs() / 60).unwrap();
+    let mut chosen: Vec<i64> = match schedule.catch_up {
+        CatchUp::Skip => Vec::new(),
+        CatchUp::Latest if has_due => Vec::new(),
+        CatchUp::Latest => come.last().copied().into_iter().collect(),
+        CatchUp::All => {
+            let first = come.len().saturating_sub(schedule.catch_up_max as usize);
+            come[first..].to_vec()
+        }
+    };
+    chosen.retain(|time| now - time <= window);
+    let lost: Vec<i64> = come
+        .iter()
+        .copied()
+        .filter(|time| !chosen.contains(time))
+        .collect();
+    let reason = match schedule.catch_up {
+        CatchUp::Skip => "catch-up.skip",
+        // One span has one reason: that of its last time.
+        _ if lost.last().is_some_and(|last| now - last > window) => "catch-up.window",
+        CatchUp::Latest => "catch-up.latest",
+        CatchUp::All => "catch-up.max",
+    };
+    (
+        chosen,
+        lost.into_iter().map(|time| (time, reason)).collect(),
+    )
+}
+
 /// Walks minute by minute; the rules are written down here once more, in other words.
 fn expected(case: &Case) -> BTreeMap<i64, Fate> {
     let schedule = &case.schedule;
@@ -66,35 +102,8 @@ fn expected(case: &Case) -> BTreeMap<i64, Fate> {
         if due.is_some() {
             come.pop();
         }
-        let window = i64::try_from(schedule.catch_up_window.0.as_secs() / 60).unwrap();
-        let mut chosen: Vec<i64> = match schedule.catch_up {
-            CatchUp::Skip => Vec::new(),
-            CatchUp::Latest if due.is_some() => Vec::new(),
-            CatchUp::Latest => come.last().copied().into_iter().collect(),
-            CatchUp::All => come
-                .iter()
-                .rev()
-                .take(schedule.catch_up_max as usize)
-                .rev()
-                .copied()
-                .collect(),
-        };
-        chosen.retain(|time| now - time <= window);
-        let lost: Vec<i64> = come
-            .iter()
-            .copied()
-            .filter(|time| !chosen.contains(time))
-            .collect();
-        for time in &lost {
-            let reason = match schedule.catch_up {
-                CatchUp::Skip => "catch-up.skip",
-                // One span has one reason: that of its last time.
-                _ if now - lost.last().unwrap() > window => "catch-up.window",
-                CatchUp::Latest => "catch-up.latest",
-                CatchUp::All => "catch-up.max",
-            };
-            fates.insert(*time, Fate::Missed(reason));
-        }
+        let (chosen, missed) = caught_up(schedule, &come, due.is_some(), now);
+        fates.extend(missed.iter().map(|(time, why)| (*time, Fate::Missed(why))));
         for (time, late) in chosen
             .iter()
             .map(|time| (*time, true))

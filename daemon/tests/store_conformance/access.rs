@@ -436,7 +436,10 @@ pub async fn departments_and_positions_that_go_leave_their_members(world: World)
     };
     done(&world, vec![W::RenameDepartment(renamed.clone())]).await;
     assert_eq!(world.access.departments(ROOT).await.unwrap(), [renamed]);
-    assert_eq!(world.access.positions(ROOT).await.unwrap(), [head.clone()]);
+    assert_eq!(
+        world.access.positions(ROOT).await.unwrap(),
+        std::slice::from_ref(&head)
+    );
     let members = world.access.members(ROOT, 9).await.unwrap();
     assert_eq!(members[0].department_id, Some(sales.id));
     done(

@@ -161,7 +161,10 @@ pub async fn a_held_run_that_is_to_be_stopped_can_be_claimed_for_that(world: Wor
     };
     world.store.order(&order).await.unwrap();
     assert_eq!(world.going(daemon).await, [second.run_id]);
-    assert_eq!(world.store.orders(daemon).await.unwrap(), [order.clone()]);
+    assert_eq!(
+        world.store.orders(daemon).await.unwrap(),
+        std::slice::from_ref(&order)
+    );
     let end = Transition {
         consumed: vec![order.command_id],
         ..ending(second.run_id, 1, 1, Status::Cancelled)

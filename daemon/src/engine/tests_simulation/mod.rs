@@ -7,7 +7,9 @@
 //! with the answer lost, is full, or is away for a while. Then the weather clears, and an oracle looks at
 //! what is left: every run that was acknowledged has ended, and nothing was recorded twice.
 
+mod drawing;
 mod judge;
+mod jumps;
 mod kin;
 mod redrive;
 
@@ -42,10 +44,6 @@ const CALM: usize = 20_000;
 const BRISK: usize = 1_000;
 const RUNS: usize = 12;
 const DAEMONS: usize = 3;
-/// In microseconds.
-const HOUR: i64 = 3_600_000_000;
-/// Keeps the draws of jumps apart from the storm's.
-const JUMPS: u64 = 0x6a75_6d70;
 
 /// What may happen, in percent of the rounds.
 struct Weather {
@@ -248,56 +246,6 @@ struct World {
     backs: u32,
 }
 
-fn drawn_workflow(
-    rng: &mut StdRng,
-    aside: &mut StdRng,
-    number: usize,
-    habits: &mut HashMap<String, Habit>,
-) -> Arc<Workflow> {
-    let mut built = draft();
-    if aside.random_range(0..2) == 0 {
-        let max = aside.random_range(1..4);
-        built.0.concurrency = Some(Concurrency { key: None, max });
-    }
-    built.0.version = Digest::of(format!("storm {number}").as_bytes());
-    built.0.name = format!("storm-{number}").parse().unwrap();
-    for job in 0..rng.random_range(1..3) {
-        let run_on = match rng.random_range(0..6) {
-            0 => RunOn::Always,
-            1 if job > 0 => RunOn::Failure,
-            _ => RunOn::Success,
-        };
-        built = built.job_with(&format!("j{number}-{job}"), |job| job.run_on = run_on);
-        for task in 0..rng.random_range(1..4) {
-            let name = format!("t{number}-{job}-{task}");
-            let failures = rng.random_range(0..4_u32).saturating_sub(1);
-            let attempts = rng.random_range(1..4);
-            let millis = [0, 5, 400, 20_000][rng.random_range(0..4)];
-            let beside = rng.random_range(0..3) == 0;
-            let items = (rng.random_range(0..4) == 0).then(|| rng.random_range(0..4));
-            let tolerant = rng.random_range(0..4) == 0;
-            let gives_up = rng.random_range(0..5) == 0;
-            habits.insert(name.clone(), Habit { failures, millis });
-            built = built.task_with(&name, |task| {
-                task.retry.attempts = attempts;
-                if beside {
-                    task.needs.clear();
-                }
-                if let Some(items) = items {
-                    task.for_each = for_each(items, 2);
-                }
-                if tolerant {
-                    task.on_failure = OnFailure::Continue;
-                }
-                if gives_up {
-                    task.on_interrupt = OnInterrupt::Fail;
-                }
-            });
-        }
-    }
-    built.build()
-}
-
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -305,7 +253,7 @@ impl World {
         let weather = Weather::drawn(&mut rng);
         let mut habits = HashMap::new();
         let mut workflows: Vec<_> = (0..3)
-            .map(|number| drawn_workflow(&mut rng, &mut aside, number, &mut habits))
+            .map(|number| drawing::workflow(&mut rng, &mut aside, number, &mut habits))
             .collect();
         kin::add(&mut rng, &mut workflows, &mut habits);
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
@@ -425,28 +373,6 @@ impl World {
                 let _ = engine.cancel(run, "the storm").await;
             });
         }
-    }
-
-    /// The same storm over a clock that somebody sets.
-    fn with_jumps(mut self) -> Self {
-        self.jumps = Some(StdRng::seed_from_u64(self.seed ^ JUMPS));
-        self.calm = false;
-        self
-    }
-
-    /// An hour back or a day forward, now and then.
-    fn jump(&mut self) {
-        let Some(rng) = &mut self.jumps else { return };
-        let by = match rng.random_range(0..60) {
-            0 if self.backs > 0 => {
-                self.backs -= 1;
-                -HOUR
-            }
-            1 => 24 * HOUR,
-            _ => return,
-        };
-        let now = self.clock.now().as_micros();
-        self.clock.set(Timestamp::from_micros(now + by));
     }
 
     fn storm(&mut self) {
