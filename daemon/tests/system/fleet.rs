@@ -248,7 +248,7 @@ impl Load {
                 std::thread::yield_now();
             }
             // So many at once that the store is busy, not so many that the judge is waited for.
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 passes(PACE);
             }
         }
