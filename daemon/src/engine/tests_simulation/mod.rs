@@ -31,11 +31,10 @@ use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::id::{Digest, RunId, WorkflowId};
 use crate::run::failure::{Failure, FailureSource};
 use crate::run::status::Status;
-use crate::run::testing::{draft, for_each};
 use crate::sandbox::invoke::{AttemptReport, Invocation, Invoke};
 use crate::store::rows::{AttemptRow, RunRow, TaskRunRow};
 use crate::store::{LEASE, Store};
-use crate::workflow::model::{Concurrency, OnFailure, OnInterrupt, RunOn, Workflow};
+use crate::workflow::model::Workflow;
 
 /// Rounds of storm, and of fair weather until everything must have ended: with these steps, hours.
 const STORM: usize = 250;
