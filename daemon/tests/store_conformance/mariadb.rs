@@ -58,7 +58,7 @@ async fn a_migration_cut_off_after_any_statement_is_finished_by_the_next_start()
                 assert_eq!(store.workflows().await.unwrap(), []);
             }
             let counters = raw.number(r#"select count(*) from "stream" where "value" = 0"#);
-            assert_eq!(counters.await, 4);
+            assert_eq!(counters.await, 5);
             let unfinished = raw.number("select count(*) from _sqlx_migrations where not success");
             assert_eq!(unfinished.await, 0);
         })
