@@ -114,7 +114,11 @@ pub struct Daemon {
     stop: CancellationToken,
     keeper: JoinHandle<()>,
     synced: watch::Receiver<bool>,
+    clock: ManualClock,
 }
+
+/// How long an end may take before time goes on, as a real clock does by itself: what waits to ask again is then woken.
+const STUCK: Duration = Duration::from_millis(500);
 
 impl World {
     pub async fn new(url: String, start: &str) -> Self {
@@ -212,6 +216,7 @@ impl World {
             keeper: tokio::spawn(keeper.run(stop.clone())),
             stop,
             synced,
+            clock: self.clock.clone(),
         }
     }
 
@@ -323,8 +328,14 @@ impl Daemon {
     /// Ends the loop between two of its steps.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.keeper.await.unwrap();
-        self.engine.drain(Duration::ZERO).await;
+        let end = async {
+            self.keeper.await.unwrap();
+            self.engine.drain(Duration::ZERO).await;
+        };
+        tokio::pin!(end);
+        while tokio::time::timeout(STUCK, &mut end).await.is_err() {
+            self.clock.advance(Duration::from_secs(1));
+        }
     }
 
     /// Ends everything wherever it is, as a kill does.
