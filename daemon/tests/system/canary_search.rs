@@ -222,6 +222,7 @@ fn routes(rig: &Rig) -> Vec<String> {
     let users = ids(rig, "/v0/users", "id");
     let roles = ids(rig, "/v0/roles", "id");
     let organizations = ids(rig, "/v0/organizations", "id");
+    let schedules = ids(rig, "/v0/schedules", "id");
     let mut paths = Vec::new();
     for route in api::table().iter().filter(|route| route.method == "GET") {
         let mut places = vec![route.path.to_owned()];
@@ -231,6 +232,7 @@ fn routes(rig: &Rig) -> Vec<String> {
             ("{user}", &users),
             ("{role}", &roles),
             ("{organization}", &organizations),
+            ("{schedule}", &schedules),
         ] {
             places = places
                 .iter()

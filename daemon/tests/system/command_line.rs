@@ -138,7 +138,7 @@ fn wrong_arguments_exit_2_and_say_what_is_accepted() {
         (&["runs", "--limit", "1001"], "1..=1000"),
         (
             &["runs", "--status", "failed,banana"],
-            "queued, running, waiting",
+            "queued, held, running, waiting",
         ),
         (&["kv", "list", "hello", "--limit", "0"], "1..="),
         (&["run", "show", "banana"], "run id"),

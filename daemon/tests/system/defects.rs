@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
+use super::access::{address, ask};
 use super::rig::{Rig, failure, input, output, root, task, tasks};
 use super::world::{World, product_blog};
 
@@ -414,13 +415,37 @@ fn defect_10_every_request_of_a_run_carries_its_trace_id() {
 }
 
 #[test]
-fn defect_11_nobody_but_the_owner_has_a_door() {
+fn defect_11_the_owners_door_is_the_owners_and_the_other_one_asks_who_it_is() {
     let mut rig = Rig::with_add_field();
     rig.start();
     let mode = |path| fs::metadata(rig.path(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("state/daemon.sock"), 0o600);
     assert_eq!(mode("state") & 0o077, 0, "the folder is its owner's");
-    let process = format!("/proc/{}", rig.pid());
+    let address = address(&rig);
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let port: u16 = port.parse().unwrap();
+    let listening = listening(rig.pid());
+    assert_eq!(
+        listening,
+        [format!("0100007F:{port:04X}")],
+        "one door, and not for others"
+    );
+    for route in flowweaver::api::table() {
+        let path = route.path.replace(['{', '}'], "");
+        let (status, _, answer) = ask(&rig, route.method.as_str(), &path, &[], &Value::Null);
+        let is_open = route.permission.as_str() == "open";
+        assert!(
+            is_open || status == 401,
+            "{} {path}: {status} {answer}",
+            route.method
+        );
+    }
+}
+
+/// The local addresses at which a process listens, as the kernel writes them.
+fn listening(pid: u32) -> Vec<String> {
+    const LISTEN: &str = "0A";
+    let process = format!("/proc/{pid}");
     let own: BTreeSet<String> = fs::read_dir(format!("{process}/fd"))
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
@@ -430,13 +455,17 @@ fn defect_11_nobody_but_the_owner_has_a_door() {
         })
         .collect();
     assert!(!own.is_empty(), "the socket itself is one");
+    let mut found = Vec::new();
     for table in ["tcp", "tcp6", "udp", "udp6"] {
         let text = fs::read_to_string(format!("{process}/net/{table}")).unwrap_or_default();
         for line in text.lines().skip(1) {
-            let inode = line.split_whitespace().nth(9).unwrap();
-            assert!(!own.contains(inode), "{table}: {line}");
+            let cells: Vec<&str> = line.split_whitespace().collect();
+            if own.contains(cells[9]) && (table.starts_with("udp") || cells[3] == LISTEN) {
+                found.push(cells[1].to_owned());
+            }
         }
     }
+    found
 }
 
 #[test]
